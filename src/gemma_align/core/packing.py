@@ -1,0 +1,146 @@
+"""Prompts and responses as one padding-free row of tokens, in which a prompt is computed once for all its responses.
+
+    [prompt 0][response 0][response 1] ... [prompt 1][response 5] ...
+
+Positions restart after the prompt for each of its responses, and attention (`core/attention.py`) lets a response see
+its prompt and itself only, so every token's hidden state is the one it would have in a row of its own. The last
+token of a response predicts nothing and is not in the row at all. SFT is the case of one response a prompt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gemma_align.types import Responses
+
+
+@dataclass(frozen=True)
+class Group:
+    """Where one prompt and the inputs of its responses lie in the row."""
+
+    start: int
+    prompt_length: int
+    input_lengths: tuple[int, ...]  # of each response, without its last token
+
+    @property
+    def end(self) -> int:
+        return self.start + self.prompt_length + sum(self.input_lengths)
+
+    @cached_property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """(first, last + 1) of each response's inputs in the row."""
+        ends = list(accumulate(self.input_lengths, initial=self.start + self.prompt_length))
+        return tuple(zip(ends, ends[1:], strict=False))
+
+
+@dataclass(frozen=True)
+class PackedRow:
+    """One row of L tokens and where the log-probabilities of its M response tokens come from and go to."""
+
+    ids: Int[Tensor, "L"]
+    positions: Int[Tensor, "L"]
+    groups: tuple[Group, ...]
+    predictors: Int[Tensor, "M"]  # index in the row of the token whose hidden state predicts response token m
+    mask: Bool[Tensor, "N T"]  # where response token m goes, row by row
+
+    def scatter(self, values: Float[Tensor, "M"]) -> Float[Tensor, "N T"]:
+        """Per-token values back to (N, T), 0 where the mask is False."""
+        return torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device).masked_scatter(self.mask, values)
+
+
+def pack(responses: Responses, device: torch.device) -> PackedRow:
+    """Lays the responses out group by group; responses to one prompt need not stand together in the input."""
+    mask = responses.mask.cpu()
+    lengths = mask.sum(dim=1).tolist()
+    tokens = [row[:length] for row, length in zip(responses.ids.cpu().tolist(), lengths, strict=True)]
+    members: list[list[int]] = [[] for _ in responses.prompt_ids]
+    for n, p in enumerate(responses.prompt_of.tolist()):
+        members[p].append(n)
+
+    ids: list[int] = []
+    positions: list[int] = []
+    groups: list[Group] = []
+    predictors: list[list[int]] = [[] for _ in tokens]
+    for prompt, rows in zip(responses.prompt_ids, members, strict=True):
+        if not rows:
+            continue
+        start, size = len(ids), len(prompt)
+        ids += prompt
+        positions += range(size)
+        for n in rows:
+            if lengths[n]:
+                first = len(ids)
+                inputs = tokens[n][:-1]
+                ids += inputs
+                positions += range(size, size + len(inputs))
+                predictors[n] = [start + size - 1, *range(first, first + len(inputs))]
+        groups.append(Group(start, size, tuple(max(lengths[n] - 1, 0) for n in rows)))
+
+    def on_device(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.long, device=device)
+
+    return PackedRow(
+        ids=on_device(ids),
+        positions=on_device(positions),
+        groups=tuple(groups),
+        predictors=on_device([index for row in predictors for index in row]),
+        mask=responses.mask.to(device),
+    )
+
+
+def microbatch_rows(responses: Responses, max_tokens: int) -> list[Int[Tensor, "_"]]:
+    """Splits N responses into microbatches of at most `max_tokens` row tokens: the peak of memory the user sets.
+
+    Prompts stay whole with all their responses while they fit; a prompt whose responses don't fit together is given
+    several rows and computed once in each. Groups are taken longest first and put where they fit (first-fit
+    decreasing), which fills the microbatches almost completely. The result is a function of the lengths alone.
+
+    Args:
+        responses: N responses.
+        max_tokens: upper bound of tokens a microbatch; a single response that is longer gets one for itself.
+
+    Returns:
+        Row indices into `responses`, one tensor a microbatch, ascending within each.
+    """
+    lengths = responses.mask.sum(dim=1).tolist()
+    members: list[list[int]] = [[] for _ in responses.prompt_ids]
+    for n, p in enumerate(responses.prompt_of.tolist()):
+        members[p].append(n)
+
+    pieces: list[tuple[int, list[int]]] = []  # (tokens, rows)
+    for prompt, rows in zip(responses.prompt_ids, members, strict=True):
+        size, piece = len(prompt), list[int]()
+        for n in rows:
+            if piece and size + lengths[n] > max_tokens:
+                pieces.append((size, piece))
+                size, piece = len(prompt), []
+            piece.append(n)
+            size += lengths[n]
+        if piece:
+            pieces.append((size, piece))
+
+    bins: list[tuple[int, list[int]]] = []
+    for size, rows in sorted(pieces, key=lambda piece: (-piece[0], piece[1][0])):
+        for i, (filled, held) in enumerate(bins):
+            if filled + size <= max_tokens:
+                bins[i] = (filled + size, held + rows)
+                break
+        else:
+            bins.append((size, list(rows)))
+    return [torch.tensor(sorted(rows), dtype=torch.long) for _, rows in bins]
+
+
+def join(parts: Sequence[tuple[Int[Tensor, "_"], Float[Tensor, "_ _"]]], num_rows: int, width: int
+) -> Float[Tensor, "N T"]:
+    """Per-token values of microbatches back in the order and width of the whole."""
+    dtype = parts[0][1].dtype if parts else torch.float32
+    device = parts[0][1].device if parts else torch.device("cpu")
+    whole = torch.zeros(num_rows, width, dtype=dtype, device=device)
+    for rows, values in parts:
+        whole[rows.to(device), : values.shape[1]] = values
+    return whole

@@ -1,0 +1,28 @@
+"""Errors that are the user's to mend. The command line prints them without a traceback and exits with status 2.
+
+UserError
+├── ConfigError       a configuration that can't be run; lists every problem at once
+├── DataError         a data file or row that can't be used
+├── CheckpointError   weights, an adapter or a training checkpoint that can't be had or trusted
+└── RunDirError       a run folder that is in use or holds another run
+"""
+
+
+class UserError(ValueError):
+    """What was wanted, what was given, what to do."""
+
+
+class ConfigError(UserError):
+    """A configuration that can't be run."""
+
+
+class DataError(UserError):
+    """A data file or row that can't be used."""
+
+
+class CheckpointError(UserError):
+    """Weights, an adapter or a training checkpoint that can't be had or trusted."""
+
+
+class RunDirError(UserError):
+    """A run folder that is in use or holds another run."""
