@@ -1,0 +1,157 @@
+"""The command line. Nothing heavy is imported before a command needs it, so that help and mistakes answer at once."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from gemma_align import __version__
+from gemma_align.errors import UserError
+
+app = typer.Typer(
+    help="Align Gemma 3 270M in several ways, at equal budget, and compare what comes out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="Look into configurations.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_app, name="config")
+
+ConfigPath = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", help="A YAML file such as those in configs/.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings over the file's, such as training.learning_rate=3e-4."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Two or three batches of everything, in a run folder of its own.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint: bundled:gemma-3-270m, a hub id, a folder.")
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest response, in tokens.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the sampling.")]
+Base = Annotated[bool, typer.Option("--base", help="The untuned model that the run started from.")]
+
+
+@app.command("run")
+def run_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    debug: Debug = False,
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on with a run that was stopped; start it if there is none.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what is done.")] = False,
+) -> None:
+    """Train and evaluate as a configuration says; the results are in its run folder."""
+    from gemma_align.config import load_config
+
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    loaded = load_config(config, overrides or (), debug=debug)
+
+    from gemma_align.experiments.runner import run  # loads torch: only once the configuration is known to be good
+
+    run(loaded, resume=resume)
+
+
+@config_app.command("show")
+def show_command(config: ConfigPath, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Print every setting of a configuration as it would be run, as YAML."""
+    from gemma_align.config import load_config, resolved_yaml
+
+    typer.echo(resolved_yaml(load_config(config, overrides or (), debug=debug)), nl=False)
+
+
+@config_app.callback()
+def _config() -> None:
+    """Look into configurations."""
+
+
+@app.command("generate")
+def generate_command(
+    run: Run,
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", "-p", help="What to answer; - reads it from standard input.")
+    ],
+    max_tokens: MaxTokens = 128,
+    temperature: Temperature = 0.0,
+    seed: Seed = 0,
+    base: Base = False,
+) -> None:
+    """Answer prompts with a run's model; they are put to it as the run's task puts them."""
+    prompts = [sys.stdin.read() if text == "-" else text for text in prompt]
+    from gemma_align.experiments.use import generate_text
+
+    texts = generate_text(run, prompts, max_tokens=max_tokens, temperature=temperature, seed=seed, base=base)
+    typer.echo("\n\n".join(texts))
+
+
+@app.command("chat")
+def chat_command(
+    run: Run,
+    max_tokens: MaxTokens = 256,
+    temperature: Temperature = 0.7,
+    seed: Seed = 0,
+    base: Base = False,
+) -> None:
+    """Talk with a run's model; Ctrl-D ends it."""
+    from gemma_align.experiments.use import chat
+
+    chat(run, max_tokens=max_tokens, temperature=temperature, seed=seed, base=base)
+
+
+@app.command("export")
+def export_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    merged: Annotated[Path, typer.Option("--merged", metavar="DIR", help="A new folder for the merged model.")],
+) -> None:
+    """Write a run's model as a plain transformers folder that loads anywhere, the adapter merged into the weights."""
+    from gemma_align.models.export import export_merged
+
+    typer.echo(f"The merged model is in {export_merged(run, merged)}")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gemma-align {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Align Gemma 3 270M in several ways, at equal budget, and compare what comes out."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its status: 2 for what the user can mend, 130 where it was interrupted."""
+    try:
+        app(args=None if argv is None else list(argv), prog_name="gemma-align")
+    except UserError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "gemma_align"):
+            raise
+        _fail(f"the Python package {package!r} is missing: run `make setup`, or pip install -e '.[dev]'")
+    except KeyboardInterrupt:  # outside of a command: while it was being imported, or in its clean-up
+        sys.exit(130)
+    sys.exit(0)
+
+
+def runner_main(argv: Sequence[str] | None = None) -> NoReturn:
+    """`gemma-align run` with the arguments of another program (`python -m src.experiments.runner`)."""
+    main(["run", *(sys.argv[1:] if argv is None else argv)])
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,36 @@
+"""Configuration: the typed schema, and the YAML files and `key=value` overrides that are checked against it."""
+
+from gemma_align.config.debug import debug_config
+from gemma_align.config.loading import load_config, resolved_yaml
+from gemma_align.config.schema import Config, Stage, TaskName
+from gemma_align.config.sections import (
+    CheckpointConfig,
+    DataConfig,
+    DataFormat,
+    EvaluationConfig,
+    LoraConfig,
+    ModelConfig,
+    RewardConfig,
+    RLConfig,
+    TrackingConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "CheckpointConfig",
+    "Config",
+    "DataConfig",
+    "DataFormat",
+    "EvaluationConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "RLConfig",
+    "RewardConfig",
+    "Stage",
+    "TaskName",
+    "TrackingConfig",
+    "TrainingConfig",
+    "debug_config",
+    "load_config",
+    "resolved_yaml",
+]

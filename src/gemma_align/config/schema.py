@@ -1,0 +1,92 @@
+"""The whole of a configuration: sections, and the stages that may differ in them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from gemma_align.config.contradictions import contradictions_of_stages
+from gemma_align.config.sections import (
+    CheckpointConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    Place,
+    RewardConfig,
+    RLConfig,
+    Section,
+    TrackingConfig,
+    TrainingConfig,
+)
+
+TaskName = Literal["clinical", "safety", "code"]
+
+
+class Stage(Section):
+    """One method, with the settings that differ from the whole configuration's."""
+
+    method: Literal["sft"]
+    """`sft`: next-token loss on the response."""
+    training: TrainingConfig | None = None
+    """Only the settings given here replace those of the whole; the same for the sections below."""
+    data: DataConfig | None = None
+    """See `training`."""
+    rl: RLConfig | None = None
+    """See `training`."""
+    reward: RewardConfig | None = None
+    """See `training`."""
+
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """The settings that were given, by section."""
+        sections = {name: getattr(self, name) for name in ("training", "data", "rl", "reward")}
+        return {
+            name: {key: getattr(section, key) for key in section.model_fields_set}
+            for name, section in sections.items()
+            if section is not None
+        }
+
+
+class Config(Section):
+    """One run: a task, a model, and the stages that align it."""
+
+    task: TaskName
+    """What the model is aligned to do; decides data, prompts and measures."""
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)]
+    """Carried out in order; each starts from the model that the one before it left."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of everything random: builtin data, order, adapters, sampling."""
+    output_dir: Place = "runs/unnamed"
+    """The run folder; in a file that doesn't say, `runs/` and the file's name."""
+    debug: bool = False
+    """Two or three batches of everything, to see that a configuration runs (`--debug`)."""
+    model: ModelConfig = ModelConfig()
+    """Which weights, how they are adapted, where they run."""
+    data: DataConfig = DataConfig()
+    """Where examples come from."""
+    training: TrainingConfig = TrainingConfig()
+    """The optimizer and the loop."""
+    rl: RLConfig = RLConfig()
+    """Rollouts, for stages that sample."""
+    reward: RewardConfig = RewardConfig()
+    """What a response is worth, for stages that need it."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """The evaluation that ends the run."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """What is kept on the way."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where metrics go."""
+
+    def for_stage(self, stage: Stage) -> "Config":
+        """This configuration with the stage's own settings in place."""
+        changed = {
+            name: getattr(self, name).model_copy(update=settings) for name, settings in stage.overrides().items()
+        }
+        return self.model_copy(update=changed)
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        found = contradictions_of_stages(self)
+        if found:
+            text = "; ".join(f"{contradiction.keys[0]}: {contradiction.message}" for contradiction in found)
+            raise PydanticCustomError("contradictions", "{text}", {"text": text, "found": found})
+        return self

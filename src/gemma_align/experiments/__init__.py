@@ -1,0 +1,1 @@
+"""Runs, their folders, and what is made of them."""

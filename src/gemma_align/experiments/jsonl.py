@@ -1,0 +1,70 @@
+"""Logs of one JSON object a line, written by the rule in `files.py`: valid, sorted, exact."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from gemma_align.errors import RunDirError
+from gemma_align.experiments.files import json_text
+
+
+class JsonLines:
+    """A log that only grows, a whole line at a time, except when a resumed run cuts it back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line and hand it to the operating system, so that a killed process loses none.
+
+        RunDirError if the disk is full; no part of the line stays behind then.
+        """
+        descriptor = self._open()
+        start = os.fstat(descriptor).st_size
+        line = json_text(record).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(descriptor, line) :]
+        except OSError as error:
+            os.ftruncate(descriptor, start)
+            raise RunDirError(
+                f"Could not write to {self.path}: {error.strerror or error}. Everything up to the last checkpoint is "
+                "safe: make room, then give the same command with --resume."
+            ) from error
+
+    def size(self) -> int:
+        """Bytes so far, all of them on the disk when this returns."""
+        os.fsync(self._open())
+        return os.fstat(self._open()).st_size
+
+    def truncate_to(self, size: int) -> None:
+        """Forget what was written after the first `size` bytes; a shorter log stays as it is."""
+        os.ftruncate(self._open(), min(size, os.fstat(self._open()).st_size))
+
+    def drop_torn_line(self) -> None:
+        """Forget a last line that was cut off in the middle."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        if content and not content.endswith(b"\n"):
+            self.truncate_to(content.rfind(b"\n") + 1)
+
+    def close(self) -> None:
+        """Close the file; a later `append` opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            try:
+                self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            except OSError as error:
+                raise RunDirError(f"Could not open {self.path}: {error.strerror or error}.") from error
+        return self._descriptor

@@ -1,0 +1,102 @@
+"""What a run holds while it goes on, and how it starts: devices, the run folder, data, weights, in order of cost.
+
+Whatever can be wrong is found before anything expensive is done: the configuration first, then the folder, the data
+and the weights.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from gemma_align.config import Config, resolved_yaml
+from gemma_align.data.task import LoadedTask
+from gemma_align.data.tasks import load_task
+from gemma_align.experiments.run_dir import RunDir
+from gemma_align.experiments.run_paths import RunPaths
+from gemma_align.models.policy import Policy
+from gemma_align.trainers.checkpointing import LoopState, latest_checkpoint, load_checkpoint_state
+from gemma_align.trainers.diagnostics import Diagnostics, check_trackers
+
+NEEDS = {"sft": ("response",)}
+"""What each method's training examples must have."""
+
+
+@dataclass
+class Session:
+    """One run in one process. `folder` is None in every process but the main one."""
+
+    config: Config
+    accelerator: Accelerator
+    folder: RunDir | None
+    tasks: tuple[LoadedTask, ...]  # the data of each stage
+    policy: Policy
+    diagnostics: Diagnostics
+    resumed: LoopState | None  # where an unfinished run goes on; None at a start
+
+    @property
+    def task(self) -> LoadedTask:
+        """The data that the run ends with, and is evaluated on."""
+        return self.tasks[-1]
+
+
+@contextmanager
+def start(config: Config, *, resume: bool) -> Iterator[Session]:
+    """Everything a run needs, checked and loaded; on leaving, the folder's status says how the run ended."""
+    trackers = (("tensorboard",) if config.tracking.tensorboard else ()) + tuple(config.tracking.trackers)
+    check_trackers(trackers)
+    accelerator = Accelerator(cpu=config.model.device == "cpu")
+    main = accelerator.is_main_process
+    with RunDir.open(config.output_dir, resolved_yaml(config), resume) if main else nullcontext() as folder:
+        seed_everything(config.seed)
+        tasks = _tasks(config)
+        device = str(accelerator.device) if accelerator.num_processes > 1 else config.model.device
+        policy = Policy.load(
+            config.model,
+            device=device,
+            num_rows=config.evaluation.num_rows,
+        )
+        state = _saved_state(config) if resume else None
+        if folder is not None:
+            folder.rewind(state.logs if state else {})
+            folder.add_environment(
+                {
+                    "seed": config.seed,
+                    "device": str(policy.device),
+                    "precision": str(policy.dtype).removeprefix("torch."),
+                    "num_processes": accelerator.num_processes,
+                    "checkpoint": policy.info.as_json(),
+                    "prompt_format": policy.prompt_format.name,
+                    "data": [task.report.to_dict() for task in tasks],
+                }
+            )
+        with Diagnostics(
+            folder, trackers=trackers, project=config.tracking.project, resumed_at=state.step if state else None
+        ) as diagnostics:
+            yield Session(config, accelerator, folder, tasks, policy, diagnostics, state)
+
+
+def seed_everything(seed: int) -> None:
+    """Every generator that a run draws from; all processes get the same seed, so adapters start equal."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _tasks(config: Config) -> tuple[LoadedTask, ...]:
+    """The data of each stage; stages with the same settings and needs share it."""
+    wanted = [(config.for_stage(stage).data, NEEDS[stage.method]) for stage in config.stages]
+    loaded: list[LoadedTask] = []
+    for i, (data, needs) in enumerate(wanted):
+        first = wanted.index((data, needs))
+        loaded.append(loaded[first] if first < i else load_task(config.task, data, config.seed, needs=needs))
+    return tuple(loaded)
+
+
+def _saved_state(config: Config) -> LoopState | None:
+    newest = latest_checkpoint(RunPaths(config.output_dir).checkpoints)
+    return load_checkpoint_state(newest) if newest else None

@@ -1,0 +1,1 @@
+"""The training loop and the algorithms that run on it."""

@@ -1,0 +1,164 @@
+"""The one training loop. It knows no algorithm: it asks for a batch, then for the loss of its microbatches.
+
+Departures from a textbook loop, each for exactness: losses are divided by the counts of the whole minibatch over all
+processes, so splitting a minibatch changes no gradient; the order of examples and the learning rate are functions of
+the step; a gradient that isn't finite never reaches the weights.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from gemma_align.config import TrainingConfig
+from gemma_align.core.packing import microbatch_rows
+from gemma_align.trainers.loop_state import LoopState
+from gemma_align.trainers.processes import share, sum_gradients, total, total_metrics
+from gemma_align.trainers.schedule import batch_indices, learning_rate_factor, num_updates
+from gemma_align.types import Algorithm, Batch, Example, Totals
+
+log = logging.getLogger(__name__)
+
+Timer = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One update that was done: its number in the stage (from 1), its metrics, and what it took in."""
+
+    step: int
+    metrics: dict[str, float]
+    num_examples: int
+    num_tokens: int  # row tokens that went through the model in this update, all processes
+
+
+class Loop:
+    """Iterating over it does the updates of one stage; between two of them `state` is all there is to save.
+
+        for update in Loop(...):
+            log(update); checkpoint(loop.state())
+
+    Args:
+        algorithm: what to prepare and which loss to take.
+        weights: the parameters that are trained, by name.
+        examples: all training examples of the stage.
+        settings: optimizer and batch sizes.
+        seed: of the order of the examples.
+        accelerator: device and processes.
+        timer: times the phases `prepare`, `update` and `optimizer`.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        weights: Mapping[str, nn.Parameter],
+        examples: Sequence[Example],
+        settings: TrainingConfig,
+        *,
+        seed: int,
+        accelerator: Accelerator,
+        timer: Timer,
+    ) -> None:
+        self.algorithm = algorithm
+        self.weights = dict(weights)
+        self.examples = examples
+        self.settings = settings
+        self.seed = seed
+        self.accelerator = accelerator
+        self.timer = timer
+        self.step = 0
+        self.examples_seen = 0
+        self.skipped = 0  # updates whose loss or gradient was not finite
+        self.total_steps = num_updates(len(examples), settings.batch_size, settings.num_epochs, settings.max_steps)
+        self.optimizer = torch.optim.AdamW(
+            list(self.weights.values()),
+            lr=settings.learning_rate,
+            betas=settings.adam_betas,
+            eps=settings.adam_eps,
+            weight_decay=settings.weight_decay,
+        )
+
+    def state(self) -> LoopState:
+        """All of the loop's own state; who runs the loop adds what belongs to the run. Holds tensors by reference."""
+        return LoopState(
+            stage_step=self.step,
+            examples_seen=self.examples_seen,
+            skipped=self.skipped,
+            model={name: weight.data for name, weight in self.weights.items()},
+            optimizer=self.optimizer.state_dict(),
+            algorithm=self.algorithm.state_dict(),
+        )
+
+    def restore(self, state: LoopState) -> None:
+        """Continue from a state that `state` gave."""
+        self.step = state.stage_step
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(state.model[name])
+        self.optimizer.load_state_dict(state.optimizer)
+        self.examples_seen = state.examples_seen
+        self.skipped = state.skipped
+        self.algorithm.load_state_dict(state.algorithm)
+
+    def __iter__(self) -> Iterator[Update]:
+        while self.step < self.total_steps:
+            yield self._update()
+
+    def _update(self) -> Update:
+        settings = self.settings
+        indices = batch_indices(self.step, len(self.examples), settings.batch_size, self.seed)
+        mine = share([self.examples[i] for i in indices], self.accelerator)
+        with self.timer("prepare"), torch.no_grad():
+            batch = self.algorithm.prepare(mine)
+
+        with self.timer("update"):
+            totals, num_tokens = self._totals(batch)
+            metrics = self._accumulate(batch, totals)
+            sum_gradients(self.weights, self.accelerator)
+            metrics = total_metrics(metrics, self.accelerator)
+
+        with self.timer("optimizer"):
+            factor = learning_rate_factor(self.step, self.total_steps, settings.warmup_fraction, settings.schedule)
+            learning_rate = settings.learning_rate * factor
+            norm = float(nn.utils.clip_grad_norm_(self.weights.values(), settings.max_grad_norm or math.inf))
+            if math.isfinite(norm) and all(math.isfinite(v) for v in metrics.values()):
+                for group in self.optimizer.param_groups:
+                    group["lr"] = learning_rate
+                self.optimizer.step()
+            else:
+                self.skipped += 1
+                log.warning("update %d skipped: its loss or gradient was not finite", self.step + 1)
+            self.optimizer.zero_grad(set_to_none=True)
+
+        self.step += 1
+        self.examples_seen += len(indices)
+        metrics |= {
+            "optimizer/learning_rate": learning_rate,
+            "optimizer/grad_norm": norm,
+            "optimizer/skipped": float(self.skipped),
+        }
+        return Update(self.step, metrics, len(indices), num_tokens)
+
+    def _totals(self, batch: Batch) -> tuple[Totals, int]:
+        """What the losses divide by, and how many row tokens the minibatch has, over all processes."""
+        responses = batch.responses
+        row_tokens = int(responses.mask.sum()) + sum(map(len, responses.prompt_ids))
+        tokens, sequences, rows = total(
+            [float(responses.mask.sum()), float(len(responses)), float(row_tokens)], self.accelerator
+        )
+        return Totals(num_tokens=tokens, num_sequences=sequences), int(rows)
+
+    def _accumulate(self, batch: Batch, totals: Totals) -> dict[str, float]:
+        """Gradients and metrics of all microbatches; both add up because the losses are divided by the totals."""
+        metrics: dict[str, float] = dict.fromkeys(self.algorithm.metrics, 0.0)
+        for rows in microbatch_rows(batch.responses, self.settings.max_tokens_per_microbatch):
+            loss, parts = self.algorithm.loss(batch.select(rows), totals)
+            self.accelerator.backward(loss)
+            for name, value in parts.items():
+                metrics[name] += value
+        return metrics

@@ -1,0 +1,49 @@
+"""Several processes that act as one: they split the examples, and add up counts, gradients and metrics.
+
+There is no data-parallel wrapper and no averaging. Losses are divided by the counts of the whole minibatch, so
+gradients are simply summed, once a minibatch, over the few numbers an adapter has. Processes may therefore see
+different numbers of microbatches, or none. accelerate finds the devices and starts the processes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gemma_align.types import Example
+
+
+def share(examples: Sequence[Example], accelerator: Accelerator) -> Sequence[Example]:
+    """This process's part of a batch; may be empty."""
+    return examples[accelerator.process_index :: accelerator.num_processes]
+
+
+def total(values: Sequence[float], accelerator: Accelerator) -> list[float]:
+    """Sums over all processes, exact for counts."""
+    if accelerator.num_processes == 1:
+        return list(values)
+    dtype = torch.float32 if accelerator.device.type == "mps" else torch.float64
+    summed = accelerator.reduce(torch.tensor(values, dtype=dtype, device=accelerator.device), reduction="sum")
+    return [float(v) for v in summed]
+
+
+def total_metrics(metrics: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
+    """Sums by name. Every process must have the same names, which holds as each takes part in every minibatch."""
+    names = sorted(metrics)
+    return dict(zip(names, total([metrics[name] for name in names], accelerator), strict=True))
+
+
+def sum_gradients(weights: Mapping[str, nn.Parameter], accelerator: Accelerator) -> None:
+    """Every process ends with the sum of all gradients; one message for all weights together."""
+    if accelerator.num_processes == 1:
+        return
+    gradients: list[Tensor] = []
+    for weight in weights.values():
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        gradients.append(weight.grad)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = accelerator.reduce(flat, reduction="sum")
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
