@@ -1,0 +1,1 @@
+"""Generated data: makes everything run on a fresh machine, without downloads and without contamination."""

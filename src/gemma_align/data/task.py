@@ -1,0 +1,95 @@
+"""What makes a task a task, what is configured about its data, and what comes out. `loading.py` does the work."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gemma_align.data.places import Known
+from gemma_align.data.report import DataReport
+from gemma_align.types import Example, Split
+
+SPLITS: tuple[Split, ...] = ("train", "tune", "report")
+
+Measure = Callable[[Example, str], Mapping[str, float]]
+Builtin = Callable[[int, Split, int], Example]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task, as data.
+
+    cue       closes the plain-text prompt where a row gives none of its own
+    known     files of published sets, found in a folder by name
+    builtin   builtin(seed, split, index): an example that depends on these three only
+    identity  what makes two rows duplicates: the prompt alone (one right answer), or prompt and answers (pairs)
+    measure   quality measures of one response
+    """
+
+    name: str
+    cue: str
+    known: tuple[Known, ...]
+    builtin: Builtin
+    identity: Callable[[Example], tuple[str, ...]]
+    measure: Measure
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTask:
+    """A task with its examples (a `Task`, see types.py) and the account of where they came from."""
+
+    name: str
+    splits: Mapping[Split, tuple[Example, ...]]
+    report: DataReport
+    _measure: Measure
+
+    def examples(self, split: Split) -> tuple[Example, ...]:
+        """The examples of one split, in a fixed order."""
+        return self.splits[split]
+
+    def measure(self, example: Example, response: str) -> Mapping[str, float]:
+        """Quality measures of one response, by name."""
+        return self._measure(example, response)
+
+
+class DataSettings(Protocol):
+    """The part of the configuration that this module reads (`config.DataConfig` fulfils it)."""
+
+    @property
+    def train(self) -> str:
+        """A file, folder, hub id or "builtin"; see `find_places`."""
+        ...
+
+    @property
+    def tune(self) -> str | None:
+        """As `train`, or None: see the rules above."""
+        ...
+
+    @property
+    def report(self) -> str | None:
+        """As `tune`."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """A name of `FORMATS`, "builtin" or "auto"."""
+        ...
+
+    @property
+    def num_builtin(self) -> int:
+        """Examples generated for each builtin split."""
+        ...
+
+    @property
+    def max_train_examples(self) -> int | None:
+        """At most so many are drawn; None: all."""
+        ...
+
+    @property
+    def max_tune_examples(self) -> int | None:
+        """As above."""
+        ...
+
+    @property
+    def max_report_examples(self) -> int | None:
+        """As above."""
+        ...

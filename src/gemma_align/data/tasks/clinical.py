@@ -1,0 +1,30 @@
+"""Notes from dialogues: MTS-Dialog, or builtin dialogues with known facts."""
+
+from collections.abc import Mapping
+
+from gemma_align.data.builtin.clinical import clinical_example
+from gemma_align.data.places import Known
+from gemma_align.data.readers.clinical import CUE
+from gemma_align.data.task import TaskSpec
+from gemma_align.data.text import normal_form
+from gemma_align.types import Example
+
+KNOWN = (
+    Known("MTS-Dialog-TrainingSet*.csv*", "mts_dialog", "train"),
+    Known("MTS-Dialog-ValidationSet*.csv*", "mts_dialog", "tune"),
+    Known("MTS-Dialog-TestSet-1*.csv*", "mts_dialog", "report"),
+)
+
+
+def _measure(example: Example, response: str) -> Mapping[str, float]:
+    from gemma_align.evaluation.clinical import measure  # imported late: it loads the ROUGE scorer
+
+    return measure(example, response)
+
+
+def _identity(example: Example) -> tuple[str, ...]:
+    """Dialogue and section: a second note for the same two contradicts the first."""
+    return (normal_form(example.prompt),)
+
+
+CLINICAL = TaskSpec("clinical", CUE, KNOWN, clinical_example, _identity, _measure)

@@ -1,0 +1,34 @@
+"""Small Python programs: MBPP, HumanEval, CoNaLa, or builtin problems with visible and hidden tests."""
+
+from collections.abc import Mapping
+
+from gemma_align.data.builtin.code import code_example
+from gemma_align.data.places import Known
+from gemma_align.data.readers.code import CUE
+from gemma_align.data.task import TaskSpec
+from gemma_align.data.text import normal_form
+from gemma_align.types import Example
+
+KNOWN = (
+    # MBPP's rows say themselves which split they belong to, so the file stands for all three.
+    Known("mbpp.jsonl*", "mbpp", "train"),
+    Known("mbpp.jsonl*", "mbpp", "tune"),
+    Known("mbpp.jsonl*", "mbpp", "report"),
+    Known("*conala*/train.json*", "conala", "train"),
+    Known("conala-train.json*", "conala", "train"),
+    Known("HumanEval.jsonl*", "humaneval", "report"),
+)
+
+
+def _measure(example: Example, response: str) -> Mapping[str, float]:
+    from gemma_align.evaluation.common import measure
+
+    return measure(example, response)
+
+
+def _identity(example: Example) -> tuple[str, ...]:
+    """Task and solution: one question may come with several snippets."""
+    return normal_form(example.prompt), (example.response or "").strip()
+
+
+CODE = TaskSpec("code", CUE, KNOWN, code_example, _identity, _measure)
