@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow check format bench clean
+.PHONY: help setup demo test test-slow check format bench results clean
 
 help:
 	@echo "make demo       SFT with LoRA on the real Gemma 3 270M, then base against tuned on held-out examples"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow  the tests on the real weights"
 	@echo "make check      lint, format and types"
 	@echo "make bench      speed and memory against peers (ONLY=name for one workload)"
+	@echo "make results    docs/results.md and the README's table again, from what was kept"
 	@echo "make setup      the environment alone"
 
 setup: $(READY)
@@ -19,7 +20,6 @@ setup: $(READY)
 # Everything is pinned in constraints.txt. Set up again only when what is to be installed has changed.
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)
 
@@ -40,6 +40,12 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+results: $(READY)
+	$(BIN)/python -m benchmarks.record
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -139,8 +139,10 @@ class Policy(Protocol):
 class Algorithm(Protocol):
     """Two verbs: `prepare` (no gradient: make a batch) and `loss` (gradient). One loop serves all of them."""
 
-    metrics: tuple[str, ...]
-    """Names of the metrics `loss` gives, so that a process without a microbatch adds up with the others."""
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics `loss` gives, so that a process without a microbatch adds up with the others."""
+        ...
 
     def prepare(self, examples: Sequence[Example]) -> Batch:
         """The batch of these examples; an empty one for none (a process may be left without)."""
@@ -154,15 +156,22 @@ class Algorithm(Protocol):
         """Running statistics as JSON values; empty where there are none."""
         ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        ...
 
 
 class Task(Protocol):
     """Where examples come from and how a response to one of them is measured."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Such as "clinical"."""
+        ...
 
-    def examples(self, split: Split) -> Sequence[Example]: ...
+    def examples(self, split: Split) -> Sequence[Example]:
+        """The examples of one split, in a fixed order."""
+        ...
 
     def measure(self, example: Example, response: str) -> Mapping[str, float]:
         """Quality measures of one response, by name; evaluation averages them with intervals."""

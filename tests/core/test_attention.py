@@ -39,12 +39,16 @@ def separately(model, responses):
 def packed(model, responses):
     row = pack(responses, torch.device("cpu"))
     mask = attention.PackedMask(row.groups)
-    logits = model(
-        input_ids=row.ids[None],
-        position_ids=row.positions[None],
-        attention_mask={"full_attention": mask, "sliding_attention": mask},
-        use_cache=False,
-    ).logits[0].log_softmax(-1)
+    logits = (
+        model(
+            input_ids=row.ids[None],
+            position_ids=row.positions[None],
+            attention_mask={"full_attention": mask, "sliding_attention": mask},
+            use_cache=False,
+        )
+        .logits[0]
+        .log_softmax(-1)
+    )
     return row.scatter(logits[row.predictors].gather(1, responses.ids[responses.mask][:, None])[:, 0])
 
 

@@ -209,11 +209,11 @@ def test_json_has_the_promised_form_and_no_nan():
     assert document["measures"]["exact_match"]["mean"] == 0.75
     assert document["base"]["model"] == "base"
     assert document["base"]["measures"]["exact_match"]["mean"] == 0.25
-    assert document["difference"]["exact_match"]["mean"] == 0.5
+    assert document["base"]["difference"]["exact_match"]["mean"] == 0.5
     assert {"data", "decoding", "prompt_format", "confidence", "num_examples"} <= set(document)
     alone = to_json(run()[0])
     assert "base" not in alone
-    assert "difference" not in alone
+    assert "base" not in alone
     json.dumps(alone, allow_nan=False)
 
 

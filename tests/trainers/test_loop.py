@@ -130,14 +130,18 @@ def test_microbatches_change_no_weight(max_tokens):
         assert a["loss/sft"] == pytest.approx(b["loss/sft"], rel=1e-5)
 
 
-def test_recomputed_activations_change_no_weight():
+@pytest.mark.parametrize("limit", [0, 64])
+def test_recomputed_activations_change_no_weight(limit):
     plain, again = tiny_policy(), tiny_policy()
-    again.causal_lm.activation_checkpointing_enable()
+    again.recompute_above(limit)
+    layer, seen = again.causal_lm.model.layers[1], set()
+    layer.mlp.register_forward_pre_hook(lambda _, inputs: seen.add((inputs[0].shape[1], layer.gradient_checkpointing)))
     for policy in (plain, again):
-        list(make_loop(policy))
-    assert again.causal_lm.model.layers[0].gradient_checkpointing
+        list(make_loop(policy, max_tokens_per_microbatch=100, batch_size=4))
     for name, weight in weights(plain).items():
-        torch.testing.assert_close(weights(again)[name], weight)
+        assert torch.equal(weights(again)[name], weight), name
+    assert all(recomputed == (size > limit) for size, recomputed in seen)
+    assert {recomputed for _, recomputed in seen} == ({True} if limit == 0 else {True, False})
 
 
 def test_same_seed_same_bits_and_another_seed_another_order():

@@ -124,10 +124,11 @@ class TrainingConfig(Section):
     """Added to the root of the second moment."""
     max_grad_norm: Positive | None = 1.0
     """The gradient is scaled down to this norm over all trained weights; null: never."""
-    max_tokens_per_microbatch: Count = 1024
-    """Sets the peak memory, changes no gradient. A longer example gets a microbatch of its own."""
+    max_tokens_per_microbatch: Count = 512
+    """Sets the peak memory, changes no gradient. A longer example gets a microbatch of its own, and its activations are
+    computed twice instead of kept."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute the activations of every row in the backward pass: less memory, about a third more time."""
     eval_every: CountOrZero = 0
     """Updates between evaluations of the loss on the tune split; 0: only at the end."""
 
@@ -168,7 +169,7 @@ class EvaluationConfig(Section):
     max_new_tokens: Count = 128
     """Longest response; one that reaches it counts as unfinished."""
     few_shot: CountOrZero = 0
-    """Worked training examples put before each prompt of the untuned model."""
+    """Evaluate the untuned model also with this many worked training examples before each prompt; 0: don't."""
     num_rows: Count = 16
     """Responses decoded side by side: more is faster and takes more memory."""
     num_shown: CountOrZero = 3

@@ -40,11 +40,14 @@ def visible(num_queries: int, num_keys: int, first: int, window: int | None, dev
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, first: int, window: int | None, scaling: float) -> Tensor:
-    """query: (B, heads, Q, D) at positions first .. first + Q - 1; key and value: (B, kv_heads, K, D) from position 0."""
+    """query: (B, heads, Q, D) at positions first, first + 1, ...; key, value: (B, kv_heads, K, D) from position 0."""
     num_queries, num_keys = query.shape[2], key.shape[2]
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:
-        key, value = (t.repeat_interleave(repeats, dim=1) if t.shape[1] > 1 else t.expand(-1, repeats, -1, -1) for t in (key, value))
+        key, value = (
+            t.repeat_interleave(repeats, dim=1) if t.shape[1] > 1 else t.expand(-1, repeats, -1, -1)
+            for t in (key, value)
+        )
     if first == 0 and num_queries == num_keys and (window is None or num_keys <= window):
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
     mask = visible(num_queries, num_keys, first, window if window and num_keys > window else None, query.device)

@@ -4,8 +4,8 @@ One pass over slices of the vocabulary keeps a running maximum, a running sum an
 the head's rows (the online softmax of Milakov & Gimelshein 2018, arXiv 1805.02867). With h a hidden state, W the
 head, z = W h / temperature and p = softmax(z):
 
-    log p(y) = z_y - logsumexp(z)                      d log p(y) / d h = (W_y - sum_v p_v W_v) / temperature
-    entropy  = logsumexp(z) - sum_v p_v z_v            d entropy / d h = -(sum_v p_v z_v W_v - E[z] sum_v p_v W_v) / temperature
+    log p(y) = z_y - logsumexp(z)          d log p(y) / d h = (W_y - sum_v p_v W_v) / temperature
+    entropy  = logsumexp(z) - E[z]         d entropy / d h  = (E[z] sum_v p_v W_v - sum_v p_v z_v W_v) / temperature
 
 Where the head is frozen, the gradient of a token is therefore a vector of H numbers that comes out of the forward
 pass: two products a token in all (three where the entropy's gradient is wanted), nothing recomputed, and any loss

@@ -32,7 +32,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(x, weight)
 
 
-class FrozenLinear(torch.autograd.Function):
+class _FrozenLinear(torch.autograd.Function):
     """x @ weight.T for a weight that takes no gradient, so that backward needs neither x nor a second weight."""
 
     @staticmethod
@@ -50,5 +50,5 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
     if not (frozen and has_onednn(x) and weight.dtype == x.dtype):
         return F.linear(x, weight, bias)
-    y = FrozenLinear.apply(x, weight) if torch.is_grad_enabled() and x.requires_grad else product(x, weight)
+    y = _FrozenLinear.apply(x, weight) if torch.is_grad_enabled() and x.requires_grad else product(x, weight)
     return y if bias is None else y + bias

@@ -10,7 +10,7 @@ token of a response predicts nothing and is not in the row at all. SFT is the ca
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,13 +29,14 @@ class Group:
 
     @property
     def end(self) -> int:
+        """One past the group's last token in the row."""
         return self.start + self.prompt_length + sum(self.input_lengths)
 
     @cached_property
     def spans(self) -> tuple[tuple[int, int], ...]:
         """(first, last + 1) of each response's inputs in the row."""
         ends = list(accumulate(self.input_lengths, initial=self.start + self.prompt_length))
-        return tuple(zip(ends, ends[1:], strict=False))
+        return tuple(pairwise(ends))
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class PackedRow:
     positions: Int[Tensor, "L"]
     groups: tuple[Group, ...]
     predictors: Int[Tensor, "M"]  # index in the row of the token whose hidden state predicts response token m
+    targets: Int[Tensor, "M"]  # response token m; beyond the mask's entries only filling, as in `predictors`
     mask: Bool[Tensor, "N T"]  # where response token m goes, row by row
 
     def scatter(self, values: Float[Tensor, "M"]) -> Float[Tensor, "N T"]:
@@ -53,8 +55,12 @@ class PackedRow:
         return torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device).masked_scatter(self.mask, values)
 
 
-def pack(responses: Responses, device: torch.device) -> PackedRow:
-    """Lays the responses out group by group; responses to one prompt need not stand together in the input."""
+def pack(responses: Responses, device: torch.device, multiple: int = 1) -> PackedRow:
+    """Lays the responses out group by group; responses to one prompt need not stand together in the input.
+
+    L and M are filled up to a multiple of `multiple`, with a prompt of zeros that nothing answers and with predictions
+    that nothing reads: kernels and memory blocks are kept for each size they meet, so there should be few sizes.
+    """
     mask = responses.mask.cpu()
     lengths = mask.sum(dim=1).tolist()
     tokens = [row[:length] for row, length in zip(responses.ids.cpu().tolist(), lengths, strict=True)]
@@ -80,6 +86,12 @@ def pack(responses: Responses, device: torch.device) -> PackedRow:
                 positions += range(size, size + len(inputs))
                 predictors[n] = [start + size - 1, *range(first, first + len(inputs))]
         groups.append(Group(start, size, tuple(max(lengths[n] - 1, 0) for n in rows)))
+    if filling := -len(ids) % multiple:
+        groups.append(Group(len(ids), filling, ()))
+        ids += [0] * filling
+        positions += range(filling)
+    wanted = [index for row in predictors for index in row]
+    unread = [0] * (-len(wanted) % multiple)
 
     def on_device(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
@@ -88,7 +100,8 @@ def pack(responses: Responses, device: torch.device) -> PackedRow:
         ids=on_device(ids),
         positions=on_device(positions),
         groups=tuple(groups),
-        predictors=on_device([index for row in predictors for index in row]),
+        predictors=on_device(wanted + unread),
+        targets=on_device([token for row in tokens for token in row] + unread),
         mask=responses.mask.to(device),
     )
 
@@ -135,7 +148,8 @@ def microbatch_rows(responses: Responses, max_tokens: int) -> list[Int[Tensor, "
     return [torch.tensor(sorted(rows), dtype=torch.long) for _, rows in bins]
 
 
-def join(parts: Sequence[tuple[Int[Tensor, "_"], Float[Tensor, "_ _"]]], num_rows: int, width: int
+def join(
+    parts: Sequence[tuple[Int[Tensor, "_"], Float[Tensor, "_ _"]]], num_rows: int, width: int
 ) -> Float[Tensor, "N T"]:
     """Per-token values of microbatches back in the order and width of the whole."""
     dtype = parts[0][1].dtype if parts else torch.float32

@@ -41,13 +41,13 @@ def differences(tuned: Evaluation, base: Evaluation) -> dict[str, Interval]:
     return found
 
 
-def to_json(tuned: Evaluation, base: Evaluation | None = None) -> dict[str, Any]:
-    """What `evaluation.json` holds: the tuned model's results, and where the base was evaluated, under "base" the same
-    of the base and under "difference" tuned - base, paired. Intervals that can't be had are null."""
+def to_json(tuned: Evaluation, *others: Evaluation) -> dict[str, Any]:
+    """What `evaluation.json` holds: the tuned model's results, and of every other that was evaluated (`base`,
+    `few_shot`), under its name the same and under "difference" tuned - other, paired. Intervals that can't be had are
+    null."""
     document = _one(tuned)
-    if base is not None:
-        document["base"] = _one(base)
-        document["difference"] = _intervals(differences(tuned, base))
+    for other in others:
+        document[other.model] = {**_one(other), "difference": _intervals(differences(tuned, other))}
     return document
 
 

@@ -3,6 +3,7 @@
 config -> task examples -> policy -> [ batches -> loss -> update ] -> evaluation -> report
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -34,8 +35,7 @@ def run(config: Config, *, resume: bool = False) -> Path:
         with start(config, resume=resume) as session:
             introduce(session)
             train(session)
-            base, tuned = evaluate_policies(session)
-            report(session, base, tuned)
+            report(session, evaluate_policies(session))
     except AlreadyFinished as finished:
         Console(highlight=False).print(str(finished), soft_wrap=True)
     return Path(config.output_dir)
@@ -50,7 +50,12 @@ def introduce(session: Session) -> None:
     lines = [
         f"{config.task}: {' then '.join(stage.method for stage in config.stages)} of {policy.info.spec}, "
         f"{trained:,} trained weights, {policy.prompt_format.name} prompts, {policy.dtype} on {policy.device}",
-        *(line for i, task in enumerate(session.tasks) if task not in session.tasks[:i] for line in task.report.lines()),
+        *(
+            line
+            for i, task in enumerate(session.tasks)
+            if task not in session.tasks[:i]
+            for line in task.report.lines()
+        ),
     ]
     if session.resumed is not None:
         lines.append(f"going on after update {session.resumed.step}")
@@ -65,21 +70,23 @@ def train(session: Session) -> None:
         state = StageRun(session, index, before=state).run()
 
 
-def evaluate_policies(session: Session) -> tuple[Evaluation | None, Evaluation | None]:
-    """The untuned model (where asked for) and the tuned one, on the same examples. The main process does it alone."""
+def evaluate_policies(session: Session) -> list[Evaluation]:
+    """The tuned model, and where asked for the untuned one, without and with worked examples, on the same examples.
+
+    The main process does it alone.
+    """
     if session.folder is None:
-        return None, None
-    settings = session.config.evaluation
-    base = None
+        return []
+    settings, policy = session.config.evaluation, session.policy
+    evaluations = [_evaluate(session, policy, "tuned", few_shot=0)]
     if settings.base:
-        policy = session.policy
-        if policy.has_adapter:
-            with policy.base():
-                base = _evaluate(session, policy, "base", few_shot=settings.few_shot)
-        else:  # all weights were trained: the start has to be loaded again
-            start_again = Policy.load(session.config.model, device=str(policy.device), num_rows=settings.num_rows)
-            base = _evaluate(session, start_again, "base", few_shot=settings.few_shot)
-    return base, _evaluate(session, session.policy, "tuned", few_shot=0)
+        if not policy.has_adapter:  # all weights were trained: the start has to be loaded again
+            policy = Policy.load(session.config.model, device=str(policy.device), num_rows=settings.num_rows)
+        with policy.base() if policy.has_adapter else nullcontext():
+            evaluations.append(_evaluate(session, policy, "base", few_shot=0))
+            if settings.few_shot:
+                evaluations.append(_evaluate(session, policy, "few_shot", few_shot=settings.few_shot))
+    return evaluations
 
 
 def _evaluate(session: Session, policy: Policy, model: str, few_shot: int) -> Evaluation:
@@ -109,20 +116,22 @@ def _evaluate(session: Session, policy: Policy, model: str, few_shot: int) -> Ev
         )
 
 
-def report(session: Session, base: Evaluation | None, tuned: Evaluation | None) -> None:
-    """evaluation.json, the responses in samples.jsonl, and on the screen a table and a few responses."""
+def report(session: Session, evaluations: list[Evaluation]) -> None:
+    """evaluation.json, the responses in samples.jsonl, and on the screen tables and a few responses."""
     folder = session.folder
-    if folder is None or tuned is None:
+    if folder is None:
         return
-    write_json(folder.paths.evaluation, to_json(tuned, base))
-    for evaluation in filter(None, (base, tuned)):
+    tuned, *others = evaluations
+    write_json(folder.paths.evaluation, to_json(tuned, *others))
+    for evaluation in evaluations:
         for record in records(evaluation):
             folder.samples.append(record)
     folder.finish()
     console = Console(highlight=False)
-    console.print(results_table(tuned, base))
+    for table in [results_table(tuned, other) for other in others] or [results_table(tuned)]:
+        console.print(table)
     if session.config.evaluation.num_shown:
-        console.print(samples(tuned, base, session.config.evaluation.num_shown))
+        console.print(samples(tuned, others[0] if others else None, session.config.evaluation.num_shown))
     console.print(f"run folder: {folder.paths.root}", soft_wrap=True)
 
 

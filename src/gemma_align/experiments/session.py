@@ -21,6 +21,7 @@ from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.models.policy import Policy
 from gemma_align.trainers.checkpointing import LoopState, latest_checkpoint, load_checkpoint_state
 from gemma_align.trainers.diagnostics import Diagnostics, check_trackers
+from gemma_align.trainers.memory import keep_heap_compact
 
 NEEDS = {"sft": ("response",)}
 """What each method's training examples must have."""
@@ -49,12 +50,15 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
     """Everything a run needs, checked and loaded; on leaving, the folder's status says how the run ended."""
     trackers = (("tensorboard",) if config.tracking.tensorboard else ()) + tuple(config.tracking.trackers)
     check_trackers(trackers)
+    keep_heap_compact()
     accelerator = Accelerator(cpu=config.model.device == "cpu")
     main = accelerator.is_main_process
     with RunDir.open(config.output_dir, resolved_yaml(config), resume) if main else nullcontext() as folder:
         seed_everything(config.seed)
         tasks = _tasks(config)
-        device = str(accelerator.device) if accelerator.num_processes > 1 else config.model.device
+        device = config.model.device  # one of several processes gets the card accelerate gave it
+        if accelerator.num_processes > 1:
+            device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
         policy = Policy.load(
             config.model,
             device=device,

@@ -12,6 +12,7 @@ from gemma_align.experiments.session import Session
 from gemma_align.models.policy import Policy
 from gemma_align.trainers.checkpointing import Best, LoopState, capture_rng, restore_rng, save_checkpoint
 from gemma_align.trainers.loop import Loop, Update
+from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.processes import share, total
 from gemma_align.trainers.sft import SFT
 from gemma_align.types import Algorithm
@@ -50,7 +51,8 @@ class StageRun:
         self.encoder = encoder
         if session.folder is not None:
             session.diagnostics.say(f"{self.name}: {lengths.describe()}")
-        session.policy.recompute_activations(self.config.training.gradient_checkpointing)
+        training = self.config.training
+        session.policy.recompute_above(0 if training.gradient_checkpointing else training.max_tokens_per_microbatch)
         self.loop = Loop(
             make_algorithm(stage.method, session.policy, encoder),
             session.policy.trainable(),
@@ -94,6 +96,7 @@ class StageRun:
             "progress/examples": self.loop.examples_seen,
             "progress/tokens": self.tokens_seen,
         }
+        release_free_memory()
         self.session.diagnostics.update(self.step, {**update.metrics, **progress}, update.num_tokens)
 
     def _save(self) -> None:

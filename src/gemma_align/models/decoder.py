@@ -59,6 +59,7 @@ class Decoder:
     """
 
     head: Head | Int8Head
+    _layers: list[_Layer]
 
     def __init__(self, model: Any, *, head: HeadKind = "packed") -> None:
         """Copies the weights.
@@ -101,7 +102,7 @@ class Decoder:
         """Gives the copies back; `refresh` makes them again."""
         self._marks: dict[str, Any] = {}
         self._matrices: dict[str, PackedLinear] = {}
-        self._layers: list[_Layer] = []
+        self._layers = []
         self._rope: dict[str, tuple[Tensor, Tensor]] = {}
         self.__dict__.pop("head", None)
 

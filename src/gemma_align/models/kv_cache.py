@@ -75,17 +75,16 @@ class KVCache:
         layers = {window: shape.windows.count(window) for window in shape.windows}
         place = dict.fromkeys(layers, 0)
         size = (shape.kv_heads, shape.head_dim)
-        options = {"dtype": shape.dtype, "device": shape.device}
         for window, count in layers.items():
             prompt = (count, num_slots, _kept(prompt_tokens, window), *size)
             own = (count, num_rows, _kept(own_tokens, window), *size)
             # Prompts only touch the memory of slots in use. Own tokens not yet written are multiplied by 0: no NaN.
             self._stores[window] = _Store(
                 window,
-                torch.empty(prompt, **options),
-                torch.empty(prompt, **options),
-                torch.zeros(own, **options),
-                torch.zeros(own, **options),
+                torch.empty(prompt, dtype=shape.dtype, device=shape.device),
+                torch.empty(prompt, dtype=shape.dtype, device=shape.device),
+                torch.zeros(own, dtype=shape.dtype, device=shape.device),
+                torch.zeros(own, dtype=shape.dtype, device=shape.device),
             )
         for window in shape.windows:
             self._where.append((self._stores[window], place[window]))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gemma_align.errors import UserError
 
 
-def _active(module: nn.Module) -> list[str]:
+def _active(module: Any) -> list[str]:
     """Names of the LoRA adapters that take part in this module's product now."""
     if not hasattr(module, "lora_A") or module.disable_adapters or module.merged:
         return []

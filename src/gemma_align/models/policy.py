@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gemma_align.models.decoder import Decoder
-from gemma_align.models.quiet import quiet
-from gemma_align.models.rollout import generate
 from jaxtyping import Float
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
@@ -27,8 +24,13 @@ from gemma_align.errors import CheckpointError, ConfigError
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.models.adapters import load_adapter, save_adapter
 from gemma_align.models.checkpoints import CheckpointInfo, load_checkpoint, resolve_device, resolve_precision
+from gemma_align.models.decoder import Decoder
 from gemma_align.models.lean import make_lean
+from gemma_align.models.quiet import quiet
+from gemma_align.models.rollout import generate
 from gemma_align.types import Example, Responses, Rollouts, Sampling
+
+SIZE_MULTIPLE = 32  # of row tokens and of predictions: oneDNN compiles and keeps a kernel for every size it meets
 
 
 class Policy:
@@ -63,6 +65,7 @@ class Policy:
         self.max_length = max_length
         self.max_tokens = max_tokens
         self.num_rows = num_rows
+        self._recompute_above: int | None = None
         self._decoder: Decoder | None = None
         self._sampling = False
         make_lean(self.causal_lm)
@@ -136,12 +139,16 @@ class Policy:
         """Where the weights are."""
         return self.causal_lm.lm_head.weight.device
 
-    def recompute_activations(self, on: bool) -> None:
-        """Whether backward makes each layer's activations again instead of keeping them: less memory, more time."""
-        if on:
+    def recompute_above(self, num_tokens: int) -> None:
+        """Rows of more tokens make their activations again in backward instead of keeping them.
+
+        With the microbatch's budget as the limit, a single response that is longer than the budget doesn't raise the
+        peak of memory; it pays with one more forward pass through the blocks. With 0 every row does.
+        """
+        if self._recompute_above is None:
             self.causal_lm.activation_checkpointing_enable()
-        else:
-            self.causal_lm.activation_checkpointing_disable()
+            self.causal_lm.disable_input_require_grads()  # only needed by reentrant checkpointing
+        self._recompute_above = num_tokens
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The weights that take gradients, by name, in the model's order."""
@@ -175,7 +182,10 @@ class Policy:
         training = torch.is_grad_enabled()  # dropout, and the recomputing of activations, belong to gradient passes
         if self.model.training != training:
             self.model.train(training)
-        row = pack(responses, self.device)
+        row = pack(responses, self.device, SIZE_MULTIPLE)
+        if self._recompute_above is not None:
+            for layer in self.causal_lm.model.layers:
+                layer.gradient_checkpointing = len(row.ids) > self._recompute_above
         mask = attention.PackedMask(row.groups)
         hidden = (
             self.causal_lm.model(
@@ -187,9 +197,8 @@ class Policy:
             .last_hidden_state[0]
             .index_select(0, row.predictors)
         )
-        targets = responses.ids.to(self.device)[row.mask]
         logprobs, entropies = token_logprobs(
-            hidden, self.causal_lm.lm_head.weight, targets, temperature=temperature, entropy=entropy
+            hidden, self.causal_lm.lm_head.weight, row.targets, temperature=temperature, entropy=entropy
         )
         return row.scatter(logprobs), row.scatter(entropies)
 

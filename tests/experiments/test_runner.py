@@ -1,0 +1,231 @@
+"""Whole runs through the real command line, on the tiny model: what they leave, and that a kill changes nothing."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from gemma_align.config import load_config
+from gemma_align.data.tasks import load_task
+from gemma_align.models.checkpoints import load_checkpoint
+from gemma_align.models.policy import Policy
+from gemma_align.types import Sampling
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = ROOT / "configs" / "smoke" / "sft.yml"
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+
+
+def command(folder, *overrides, launcher=("-m", "gemma_align")):
+    return [sys.executable, *launcher, "run", "--config", str(SMOKE), f"output_dir={folder}", *overrides]
+
+
+def run(folder, *overrides, **kwargs):
+    """Runs to the end; the output is shown where it fails."""
+    done = subprocess.run(
+        command(folder, *overrides, **kwargs), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    return folder, run(folder)
+
+
+def test_a_run_leaves_what_the_documentation_says(unbroken):
+    folder, output = unbroken
+    documented = re.findall(r"^\| `(\S+?)/?`", (ROOT / "docs" / "reliability.md").read_text(), flags=re.M)
+    assert len(documented) > 8
+    assert [name for name in documented if not (folder / name).exists()] == []
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished"
+    assert "\x1b" not in output
+    assert "rougeL" in output
+    updates = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [u["step"] for u in updates if "loss/sft" in u] == [1, 2, 3, 4, 5, 6]
+    assert [u["step"] for u in updates if "eval/loss" in u] == [2, 4, 6]
+
+
+def test_evaluation_json_has_the_documented_form(unbroken):
+    folder, _ = unbroken
+    result = json.loads((folder / "evaluation.json").read_text())
+    for model in (result, result["base"]):
+        assert model["task"] == "clinical"
+        assert model["split"] == "report"
+        assert set(model["measures"]["rougeL"]) == {"mean", "low", "high", "n"}
+        assert {"response_loss", "finished", "length_ratio", "fact_coverage"} <= set(model["measures"])
+    assert (result["model"], result["base"]["model"]) == ("tuned", "base")
+    lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 * result["measures"]["rougeL"]["n"]
+    means = {
+        model: sum(x["measures"]["rougeL"] for x in lines if x["model"] == model) / (len(lines) / 2)
+        for model in ("base", "tuned")
+    }
+    assert means["tuned"] == pytest.approx(result["measures"]["rougeL"]["mean"])
+    assert means["base"] == pytest.approx(result["base"]["measures"]["rougeL"]["mean"])
+
+
+def test_the_adapter_loads_in_plain_peft_with_the_same_logits(unbroken):
+    folder, _ = unbroken
+    policy = Policy.from_run(folder)
+    plain = PeftModel.from_pretrained(
+        load_checkpoint("tiny", device="cpu", dtype=torch.float32).model, str(folder / "adapter")
+    )
+    example = load_task("clinical", load_config(folder / "config.yml").data, 0).examples("report")[0]
+    responses = policy.encode([example])
+    ids = torch.tensor([[*responses.prompt_ids[0], *responses.ids[0].tolist()]])
+    with torch.no_grad():
+        logits = plain(input_ids=ids).logits[0].log_softmax(-1)
+        ours = policy.logprobs(responses)[0]
+    expected = logits[-len(ours) - 1 : -1].gather(1, responses.ids[0][:, None])[:, 0]
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+    assert any(
+        t.abs().max() > 0
+        for name, t in load_file(folder / "adapter/adapter_model.safetensors").items()
+        if "lora_B" in name
+    )
+
+
+def test_the_trained_policy_and_its_base_can_be_sampled(unbroken):
+    folder, _ = unbroken
+    config = load_config(folder / "config.yml")
+    examples = load_task("clinical", config.data, 0).examples("report")[:2]
+    lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    for base, name in ((False, "tuned"), (True, "base")):
+        said = {x["id"]: x["response"] for x in lines if x["model"] == name}
+        texts = Policy.from_run(folder, base=base).generate(examples, 1, Sampling(max_tokens=16, temperature=0.0)).texts
+        assert [said.get(e.id, text) for e, text in zip(examples, texts, strict=True)] == list(texts)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def finished_files(folder):
+    """Everything that must be the same bits, by name."""
+    names = ["metrics.jsonl", "samples.jsonl", "evaluation.json", "adapter/adapter_model.safetensors"]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize("after", ["the first checkpoint", "two updates of the second half"])
+def test_a_run_that_was_killed_and_resumed_ends_in_the_same_bits(unbroken, tmp_path, after):
+    folder = tmp_path / "run"
+    wanted = 2 if after == "the first checkpoint" else 5
+    process = subprocess.Popen(
+        command(folder, "--resume"), env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    metrics = folder / "metrics.jsonl"
+    while not (metrics.exists() and f'"step": {wanted}' in metrics.read_text()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    run(folder, "--resume")
+    expected = finished_files(unbroken[0])
+    for name, content in finished_files(folder).items():
+        assert content == expected[name], name
+    assert "already finished" in run(folder, "--resume")
+
+
+@pytest.mark.parametrize("max_tokens", [4096, 150])
+def test_two_processes_end_in_the_weights_of_one(unbroken, tmp_path, max_tokens):
+    """Also with unequal numbers of microbatches, and with a last batch that leaves a process one example fewer."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    overrides = ("training.batch_size=3", "data.max_train_examples=7", "evaluation.base=false")
+    run(folders[0], *overrides)
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        f"--master_port={free_port()}",
+        "-m",
+        "gemma_align",
+    )
+    run(
+        folders[1],
+        *overrides,
+        f"training.max_tokens_per_microbatch={max_tokens}",
+        "model.device=cpu",
+        launcher=launcher,
+    )
+    one, two = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in folders)
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=2e-5, msg=name)
+    curves = [
+        [json.loads(line).get("loss/sft") for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in folders
+    ]
+    assert curves[1] == [None if x is None else pytest.approx(x, rel=1e-5) for x in curves[0]]
+
+
+def test_full_fine_tuning_saves_a_model_that_loads_again(tmp_path):
+    folder = tmp_path / "run"
+    run(folder, "model.lora=null", "training.learning_rate=1e-4", "training.max_steps=2")
+    tuned, base = Policy.from_run(folder), Policy.from_run(folder, base=True)
+    changed = [
+        name
+        for name, weight in tuned.model.state_dict().items()
+        if not torch.equal(weight, base.model.state_dict()[name])
+    ]
+    assert "model.layers.0.mlp.up_proj.weight" in changed
+    assert json.loads((folder / "evaluation.json").read_text())["base"]["model"] == "base"
+
+
+def test_the_best_adapter_by_a_task_measure(tmp_path):
+    folder = tmp_path / "run"
+    run(
+        folder, "checkpoint.measure=rougeL", "training.max_steps=2", "data.max_tune_examples=2", "evaluation.base=false"
+    )
+    logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert any("eval/rougeL" in line for line in logged)
+    assert (folder / "adapter_best" / "adapter_model.safetensors").exists()
+
+
+def test_debug_runs_a_few_batches_of_everything(tmp_path):
+    output = run(tmp_path / "run", "--debug")
+    updates = [line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if "loss/sft" in line]
+    assert len(updates) == 3
+    assert "rougeL" in output
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yml")), ids=lambda p: p.name)
+def test_every_shipped_configuration_is_valid_and_has_a_smoke_form(path):
+    if path.name == "defaults.yml":
+        pytest.skip("holds the defaults, not a run")
+    config = load_config(path)
+    smoke = {
+        method for p in (ROOT / "configs/smoke").glob("*.yml") for method in (s.method for s in load_config(p).stages)
+    }
+    assert {stage.method for stage in config.stages} <= smoke
+
+
+def test_the_readmes_commands_are_there():
+    readme = (ROOT / "README.md").read_text()
+    targets = re.findall(r"^make (\w+)", readme, flags=re.M)
+    makefile = (ROOT / "Makefile").read_text()
+    assert {"demo", "test"} <= set(targets)
+    assert [t for t in targets if not re.search(rf"^{t}:", makefile, flags=re.M)] == []
+    configs = re.findall(r"--config (configs/\S+\.yml)", readme)
+    assert configs
+    assert [c for c in configs if not (ROOT / c).exists()] == []
+    commands = set(re.findall(r"^gemma-align (\w+)", readme, flags=re.M))
+    listed = subprocess.run(
+        [sys.executable, "-m", "gemma_align", "--help"], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    ).stdout
+    assert [c for c in commands if c not in listed] == []
