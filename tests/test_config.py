@@ -329,7 +329,7 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
         ),
         (
             ["rl.max_response_tokens=4096"],
-            "rl.max_response_tokens: wanted fewer than model.max_length=2048, or no prompt fits, given 4096",
+            "rl.max_response_tokens: wanted fewer than model.max_length=1024, or no prompt fits, given 4096",
         ),
         (
             ["evaluation.few_shot=2", "evaluation.base=false"],

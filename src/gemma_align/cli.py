@@ -116,6 +116,26 @@ def export_command(
     typer.echo(f"The merged model is in {export_merged(run, merged)}")
 
 
+@app.command("memory")
+def memory_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, or cuda for a card that needn't be here; else the configuration's.")
+    ] = None,
+    measured: Annotated[bool, typer.Option("--measure", help="Run the step for real too, and compare.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell how much memory a configuration takes, before it is run, and what fits on a card of 6 or 8 GB."""
+    from gemma_align.config import load_config
+
+    loaded = load_config(config, overrides or ())
+
+    from gemma_align.experiments.memory.report import memory
+
+    memory(loaded, device=device, as_json=as_json, measured=measured)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"gemma-align {__version__}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 def has_onednn(x: Tensor) -> bool:
     """Whether this tensor's products can go to oneDNN: float32 on a CPU, and a build that has the operator."""
-    return (
+    return bool(
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.numel() > 0

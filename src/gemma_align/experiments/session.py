@@ -56,7 +56,7 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
     with RunDir.open(config.output_dir, resolved_yaml(config), resume) if main else nullcontext() as folder:
         seed_everything(config.seed)
         tasks = _tasks(config)
-        device = config.model.device  # one of several processes gets the card accelerate gave it
+        device: str = config.model.device  # one of several processes gets the card accelerate gave it
         if accelerator.num_processes > 1:
             device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
         policy = Policy.load(

@@ -1,0 +1,123 @@
+"""What a run of each method does that takes memory, at its worst, through the code that the run itself goes through.
+
+Worst is: every example as long as the model may see (`model.max_length`), nearly all of it response, microbatches
+filled to `training.max_tokens_per_microbatch`, and one longer than that where an example can be; a second microbatch,
+when the first has left its gradients; a second update, when the optimizer has its state; prompts of the greatest
+length for all rows that are decoded side by side.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from gemma_align.config import Config
+from gemma_align.experiments.memory.tracker import ACTIVATIONS, OPTIMIZER, WEIGHTS
+from gemma_align.models.policy import Policy
+from gemma_align.trainers.loop import Loop
+from gemma_align.trainers.sft import SFT
+from gemma_align.types import Example, Responses, Sampling
+
+
+class Meter(Protocol):
+    """Who watches: the tracker in a forecast, the operating system's counter in a measurement."""
+
+    def enter(self, phase: str) -> None:
+        """From here on it is this phase."""
+        ...
+
+    def mark(self, tensors: Iterable[Tensor], kind: str) -> None:
+        """These tensors are of this kind."""
+        ...
+
+    def mark_alive(self, made_in: str, kind: str) -> None:
+        """What this phase made and is still alive is of this kind."""
+        ...
+
+
+def row_lengths(max_tokens: int, longest: int) -> list[int]:
+    """Tokens of each example in the fullest microbatch: as long as they may be, and a shorter one to fill it."""
+    longest = min(longest, max_tokens)
+    whole, rest = divmod(max_tokens, longest)
+    return [longest] * whole + ([rest] if rest > 1 else [])
+
+
+def full_responses(lengths: Sequence[int]) -> Responses:
+    """Examples of these lengths: a prompt of one token, the rest response."""
+    mask = torch.arange(max(lengths) - 1) < torch.tensor(lengths)[:, None] - 1
+    return Responses(((2,),) * len(lengths), torch.arange(len(lengths)), mask.long(), mask)
+
+
+@dataclass
+class _OneProcess:
+    """Stands in for accelerate, which would set up the devices of this machine."""
+
+    meter: Meter
+    num_processes: int = 1
+    process_index: int = 0
+
+    def backward(self, loss: Tensor) -> None:
+        """The backward pass as a phase."""
+        self.meter.mark_alive("forward", ACTIVATIONS)
+        self.meter.enter("backward")
+        loss.backward()
+        self.meter.enter("forward")
+
+
+def train_sft(policy: Policy, config: Config, meter: Meter) -> None:
+    """A small update, so that the optimizer has its state, and one of at least two full microbatches.
+
+    Where one example can be longer than the budget, it has a microbatch for itself, and its turn comes first.
+    """
+    meter.enter("prepare")
+    budget, longest = config.training.max_tokens_per_microbatch, config.model.max_length
+    lengths = row_lengths(budget, longest)
+    first = [longest, longest] if longest > budget else lengths
+    batches = iter((full_responses([2]), full_responses(first + lengths)))
+    settings = config.training.model_copy(update={"batch_size": 1, "max_steps": 2})
+    weights = policy.trainable()
+
+    @contextmanager
+    def timer(phase: str) -> Iterator[None]:
+        if phase == "optimizer":
+            meter.mark((w.grad for w in weights.values() if w.grad is not None), OPTIMIZER)
+        meter.enter({"update": "forward"}.get(phase, phase))
+        yield
+
+    loop = Loop(
+        SFT(policy, lambda _: next(batches)),
+        weights,
+        [Example(id="longest", prompt="")],
+        settings,
+        seed=config.seed,
+        accelerator=cast(Accelerator, _OneProcess(meter)),
+        timer=timer,
+    )
+    for _ in loop:
+        states = loop.optimizer.state.values()
+        meter.mark((t for state in states for t in state.values() if isinstance(t, Tensor)), OPTIMIZER)
+
+
+def evaluate(policy: Policy, config: Config, meter: Meter) -> None:
+    """Greedy responses to the longest prompts, and the loss of the longest references.
+
+    Where all weights were trained, the untuned model is loaded beside the tuned one.
+    """
+    settings = config.evaluation
+    beside = () if policy.has_adapter or not settings.base else policy.model.parameters()
+    untuned = [torch.empty_like(weight) for weight in beside]
+    meter.mark(untuned, WEIGHTS)
+    examples = [Example(id=str(n), prompt="") for n in range(settings.num_rows)]
+    with policy.sampling(), torch.no_grad():
+        meter.enter("generation")
+        policy.generate(examples, 1, Sampling(max_tokens=settings.max_new_tokens, temperature=0.0))
+        meter.enter("scoring")
+        policy.logprobs(full_responses(row_lengths(policy.max_tokens, policy.max_length)))
+
+
+TRAIN: Mapping[str, Callable[[Policy, Config, Meter], None]] = {"sft": train_sft}
+"""How each method's updates go; the evaluation is the same for all."""
