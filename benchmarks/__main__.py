@@ -17,6 +17,7 @@ from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.common import Bench
 
 SETTLE = 240.0  # seconds the load of our own set-up may take to fade
+WIDTH = 170  # columns of the table where no terminal says how many there are
 NEEDS_PEER = ("sft", "sampling")
 
 
@@ -40,7 +41,8 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    console, options = Console(), arguments(argv)
+    options = arguments(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     try:
         if options.render:
             write_page(load())
@@ -56,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             save(merged)
             write_page(merged)
             console.print(f"written: {RESULTS}, {PAGE}")
+    except KeyboardInterrupt:
+        console.print("stopped: nothing was written", style="bold red")
+        return 130
     except BenchmarkError as error:
         console.print("stopped:", style="bold red", end=" ")
         console.print(str(error), soft_wrap=True, markup=False, highlight=False)

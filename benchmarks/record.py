@@ -33,7 +33,7 @@ def digest(run: Path, title: str) -> dict[str, Any]:
         "title": title,
         "command": command if isinstance(command, str) else " ".join(command),
         "config": (run / "config.yml").read_text(),
-        "checkpoint": environment["checkpoint"],
+        "checkpoint": {name: value for name, value in environment["checkpoint"].items() if name != "path"},
         "machine": environment["machine"],
         "packages": environment["packages"],
         "code": environment["code"],

@@ -104,7 +104,7 @@ def table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 def render(rows: Sequence[Row], notes: str = "") -> str:
     """The page."""
-    parts = [_HEADER, table(HEADINGS, [cells(row) for row in rows])]
+    parts = [_HEADER, *_what(rows), table(HEADINGS, [cells(row) for row in rows])]
     if any(not row.get("quiet", True) for row in rows):
         parts.append("\\* taken while other work used the machine: not to be relied on.")
     parts.append(_READING)
@@ -125,6 +125,12 @@ def write_page(rows: Sequence[Row], path: Path = PAGE, notes: Path = NOTES) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     text = render(rows, notes.read_text(encoding="utf-8") if notes.exists() else "")
     path.write_text(text, encoding="utf-8")
+
+
+def _what(rows: Sequence[Row]) -> list[str]:
+    """One line a workload: what is done."""
+    lines = {row["group"]: f"- **{row['group']}**: {row['what']}, {row.get('data')}." for row in rows if "what" in row}
+    return ["\n".join(lines.values())] if lines else []
 
 
 def _rate_sets(row: Row) -> list[tuple[str, Mapping[str, float]]]:

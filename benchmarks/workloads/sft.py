@@ -85,14 +85,15 @@ def _row(bench: Bench, order: str, runs: Mapping[str, Timings]) -> dict[str, Any
         return floor_seconds(amount, 2, best(rates["block_gflops"]), best(rates["head_gflops"]))
 
     mine, theirs = runs[f"ours, {order}"], runs[f"TRL, {order}"]
-    how = "by length" if order == BY_LENGTH else "padding-free, tuned allocator"
+    how = "" if order == BY_LENGTH else ", padding-free"
     return row(
         bench,
         GROUP,
-        f"SFT, {len(examples)} examples, batch {BATCH_SIZE}, one epoch, {order}",
+        f"sft, {order}",
         ("exact", mine),
-        (f"TRL {version(theirs, 'trl')} SFTTrainer, {how}", theirs),
+        (f"TRL {version(theirs, 'trl')}{how}", theirs),
         floor,
+        what=f"LoRA r=8 on q_proj and v_proj, {len(examples)} examples, batch {BATCH_SIZE}, one whole epoch",
         documented=order == BY_LENGTH,
         block_tokens=amount.block_tokens,
         response_tokens=amount.head_tokens,

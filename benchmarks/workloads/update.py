@@ -41,6 +41,9 @@ def measure(bench: Bench) -> list[dict[str, Any]]:
         return floor_seconds(amount, PASSES, best(rates["block_gflops"]), best(rates["head_gflops"]))
 
     size = f"{NUM_PROMPTS} prompts x {NUM_SAMPLES} responses x {NUM_TOKENS} tokens"
-    title = f"update (reference, forward, backward), {size}"
-    extra = {"block_tokens": amount.block_tokens, "response_tokens": amount.head_tokens}
-    return [row(bench, GROUP, title, ("exact", runs), None, floor, **extra)]
+    extra = {
+        "what": f"reference, forward and backward of {size}",
+        "block_tokens": amount.block_tokens,
+        "response_tokens": amount.head_tokens,
+    }
+    return [row(bench, GROUP, "update", ("exact", runs), None, floor, **extra)]

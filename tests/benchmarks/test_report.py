@@ -42,6 +42,8 @@ def a_row(**changes):
         "command": "make bench ONLY=sft",
         "group": "sft",
         "ours": "exact",
+        "what": "48 examples, one epoch",
+        "data": "MTS-Dialog",
         "documented": True,
         "quiet": True,
         "rates": {"block_rows": 900, "block_gflops": {"F.linear": 208.0, "oneDNN": 500.0}},
@@ -173,6 +175,7 @@ class TestPage:
         page = render([a_row(), alone])
         assert "| SFT, 48 examples | exact | TRL 1.16.0 | 6 (5.5 to 6.25) | 20 | 120 | 2.5 | 10 | 1.25 | 80 % |" in page
         assert "| update | exact | – | – | 20 | – | 2.5 | – | 1.25 | 80 % |" in page
+        assert "- **sft**: 48 examples, one epoch, MTS-Dialog." in page
         assert "not to be relied on" not in page
 
     def test_rows_of_a_loaded_machine_are_marked(self):
@@ -213,7 +216,7 @@ class TestTargets:
 
     def test_sampling_rows_find_their_targets(self):
         row = a_row(
-            group="sampling", rows=16, ours="int8 head", peer_key="transformers generate, shared prompt", ratio=3.0
+            group="sampling", rows=16, ours="int8 head", peer_key="transformers generate, prompt shared", ratio=3.0
         )
         assert [(value, met) for _, value, met in verdicts([row])] == [(3.0, False), (2.5, True)]
 

@@ -10,7 +10,7 @@ from transformers import Gemma3ForCausalLM
 from gemma_align.errors import UserError
 from gemma_align.models.decoder import Decoder
 from gemma_align.models.kv_cache import KVCache
-from gemma_align.models.packed import CHUNK, Head, Int8Head, can_pack
+from gemma_align.models.packed import CHUNK, Head, Int8Head, PackedLinear, can_pack
 from gemma_align.models.tiny import tiny_model
 
 VOCAB = 200
@@ -122,10 +122,17 @@ def test_plain_torch_where_onednn_is_missing(tiny, monkeypatch):
 
 def test_head_kinds(tiny):
     weight, hidden = tiny.lm_head.weight, torch.randn(5, 48)
-    for head in (Head(weight, pack=False), Head(weight, pack=can_pack(weight))):
+    for head in (Head(weight, copy_bytes=0), Head(weight, copy_bytes=weight.nbytes)):
         (logits,) = head(hidden, temperature=0.7)
         torch.testing.assert_close(logits, hidden @ weight.T / 0.7)
     assert_same(Decoder(tiny, head="shared"), tiny)
+
+
+def test_a_head_that_is_packed_in_part():
+    weight, hidden = torch.randn(2 * CHUNK + 100, 8), torch.randn(3, 8)
+    head = Head(weight, copy_bytes=int(1.5 * CHUNK * 8 * 4))
+    assert [isinstance(part, PackedLinear) for part in head._parts] == [can_pack(weight), False, False]
+    torch.testing.assert_close(torch.cat(head(hidden), dim=1), hidden @ weight.T, atol=1e-5, rtol=1e-5)
 
 
 def test_prompts_are_independent_of_each_other(tiny):

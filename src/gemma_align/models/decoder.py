@@ -21,8 +21,9 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from gemma_align.errors import UserError
 from gemma_align.models.kv_cache import KVCache, Shape
 from gemma_align.models.merged import effective_weight, fingerprint, only, stacked
-from gemma_align.models.packed import Head, Int8Head, PackedLinear, can_pack
+from gemma_align.models.packed import COPY_BYTES, Head, Int8Head, PackedLinear
 
+ROW_STEP = 32  # a prefill's tokens are filled up to a multiple: oneDNN makes and keeps a kernel for every size it meets
 HeadKind = Literal["packed", "shared", "int8"]
 
 _MATRICES = {  # one product each
@@ -67,8 +68,8 @@ class Decoder:
         Args:
             model: a transformers `Gemma3ForCausalLM`, with PEFT's LoRA modules in it or not, or the PEFT model
                 around it. Active adapters count; disabled ones don't.
-            head: "packed" is exact and fastest, a second copy of the head; "shared" is exact without a copy, as
-                every head is where oneDNN can't be had; "int8" is smaller and approximate (`Int8Head`).
+            head: "packed" is exact and fastest, with a copy of up to COPY_BYTES of the head; "shared" is exact without
+                a copy, as every head is where oneDNN can't be had; "int8" is smaller and approximate (`Int8Head`).
 
         Raises:
             UserError: the model has something this forward pass leaves out.
@@ -94,8 +95,8 @@ class Decoder:
         self._final_norm = _scale(model.model.norm)
         if self._changed("head", model.lm_head):
             weight = effective_weight(model.lm_head, "lm_head")
-            packed = self._head_kind == "packed" and can_pack(weight)
-            self.head = Int8Head(weight) if self._head_kind == "int8" else Head(weight, packed)
+            copy_bytes = COPY_BYTES if self._head_kind == "packed" else 0
+            self.head = Int8Head(weight) if self._head_kind == "int8" else Head(weight, copy_bytes)
         self._layers = [self._layer(i, layer) for i, layer in enumerate(model.model.layers)]
 
     def release(self) -> None:
@@ -147,19 +148,20 @@ class Decoder:
 
         All prompts go through the products as one row of tokens, without padding; attention sees them one by one.
         """
-        lengths = [len(prompt) for prompt in prompts]
+        filler = [0] * (-sum(len(prompt) for prompt in prompts) % ROW_STEP)
+        lengths = [*(len(prompt) for prompt in prompts), len(filler)]
         config, device = self._config, self.shape.device
-        if not any(lengths):
+        if not any(prompts):
             nothing = torch.empty(0, config.num_key_value_heads, config.head_dim, dtype=self.shape.dtype, device=device)
             return [([nothing] * len(self._layers), [nothing] * len(self._layers)) for _ in prompts]
         cached: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in prompts]
         rope = self._rope_at(torch.cat([torch.arange(length, device=device) for length in lengths]), max(lengths))
-        x = self._embed(torch.tensor([token for prompt in prompts for token in prompt], device=device))
+        x = self._embed(torch.tensor([token for prompt in [*prompts, filler] for token in prompt], device=device))
         for i, layer in enumerate(self._layers):
             query, key, value = self._project(layer, x, rope[layer.kind])
             # Copies, or what is cached would keep the queries alive.
             parts = [t.split(lengths) for t in (query, key.clone(), value.clone())]
-            for (keys, values), k, v in zip(cached, parts[1], parts[2], strict=True):
+            for (keys, values), k, v in zip(cached, parts[1], parts[2], strict=False):  # without the filler's
                 keys.append(k)
                 values.append(v)
             if i < len(self._layers) - 1:

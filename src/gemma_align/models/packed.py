@@ -18,7 +18,8 @@ from gemma_align.core.sampling import BLOCK
 from gemma_align.errors import UserError
 
 FEW_ROWS = 16  # what the layout is chosen for; the same one serves hundreds of rows
-CHUNK = 64 * BLOCK  # head rows a product on the CPU: its logits stay in the cache, and their memory is used again
+CHUNK = 14 * BLOCK  # head rows a product on the CPU: logits of 64 rows stay under 2 MiB, in the cache and in the heap
+COPY_BYTES = 512 * 2**20  # of the head that are held a second time; what is over is multiplied as it is
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -49,12 +50,13 @@ def _split(weight: Tensor) -> list[Tensor]:
 class Head:
     """Logits of a few rows over the whole vocabulary, chunk by chunk; exact.
 
-    Packed, the head is a second copy of the embedding (0.67 GB for Gemma 3 270M) and takes half the time at 16 rows.
+    A packed part is a second copy and takes half the time at 16 rows, so memory decides how much of the head is packed.
     """
 
-    def __init__(self, weight: Tensor, pack: bool) -> None:
-        """weight: (V, H), shared with the model unless it is packed."""
-        self._parts = [PackedLinear(part) if pack else part for part in _split(weight)]
+    def __init__(self, weight: Tensor, copy_bytes: int) -> None:
+        """weight: (V, H), shared with the model but for the first `copy_bytes`, which are packed where they can be."""
+        num_packed = copy_bytes // weight[:CHUNK].nbytes if can_pack(weight) else 0
+        self._parts = [PackedLinear(part) if i < num_packed else part for i, part in enumerate(_split(weight))]
 
     def __call__(self, hidden: Tensor, temperature: float = 1.0) -> list[Tensor]:
         """hidden (R, H) -> logits / temperature, float32, as chunks (R, <= CHUNK)."""

@@ -23,8 +23,8 @@ from gemma_align.models.decoder import Decoder
 from gemma_align.models.kv_cache import KVCache, Shape
 from gemma_align.types import Sampling
 
-PREFILL_TOKENS = 1024  # prompt tokens a pass: enough for full speed
-CACHE_BYTES = 512 * 2**20
+PREFILL_TOKENS = 512  # prompt tokens a pass: enough for full speed
+CACHE_BYTES = 384 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
