@@ -135,7 +135,9 @@ def test_recomputed_activations_change_no_weight(limit):
     plain, again = tiny_policy(), tiny_policy()
     again.recompute_above(limit)
     layer, seen = again.causal_lm.model.layers[1], set()
-    layer.mlp.register_forward_pre_hook(lambda _, inputs: seen.add((inputs[0].shape[1], layer.gradient_checkpointing)))
+    layer.mlp.register_forward_pre_hook(
+        lambda _, inputs: seen.add((inputs[0].shape[1], layer.gradient_checkpointing and layer.training))
+    )
     for policy in (plain, again):
         list(make_loop(policy, max_tokens_per_microbatch=100, batch_size=4))
     for name, weight in weights(plain).items():

@@ -189,7 +189,7 @@ class Decoder:
         """What comes after attention in a block. attended: (tokens, heads, head_dim)."""
         x = x + self._norm(layer.out(attended.flatten(1)), layer.after_attention)
         gate, up = layer.gate_up(self._norm(x, layer.before_mlp)).chunk(2, dim=-1)
-        return x + self._norm(layer.down(self._activation(gate) * up), layer.after_mlp)
+        return x + self._norm(layer.down(self._activation(gate).mul_(up)), layer.after_mlp)
 
     def _rope_at(self, positions: Tensor, bound: int) -> dict[str, tuple[Tensor, Tensor]]:
         """cos and signed sin, (tokens, 1, head_dim), of each kind of layer; positions are smaller than `bound`."""

@@ -19,7 +19,7 @@ from gemma_align.errors import UserError
 
 FEW_ROWS = 16  # what the layout is chosen for; the same one serves hundreds of rows
 CHUNK = 14 * BLOCK  # head rows a product on the CPU: logits of 64 rows stay under 2 MiB, in the cache and in the heap
-COPY_BYTES = 512 * 2**20  # of the head that are held a second time; what is over is multiplied as it is
+COPY_BYTES = 384 * 2**20  # of the head that are held a second time; what is over is multiplied as it is
 
 
 def can_pack(weight: Tensor) -> bool:

@@ -54,7 +54,7 @@ class Policy:
         info: CheckpointInfo,
         *,
         max_length: int = 2048,
-        max_tokens: int = 2048,
+        max_tokens: int = 1024,
         num_rows: int = 16,
     ) -> None:
         attention.register()
@@ -68,6 +68,7 @@ class Policy:
         self._recompute_above: int | None = None
         self._decoder: Decoder | None = None
         self._sampling = False
+        self.model.eval()  # all of it: PEFT's wrapper says it trains while the modules in it don't
         make_lean(self.causal_lm)
         self.causal_lm.config._attn_implementation = attention.IMPLEMENTATION
 

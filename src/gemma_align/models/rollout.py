@@ -24,7 +24,7 @@ from gemma_align.models.kv_cache import KVCache, Shape
 from gemma_align.types import Sampling
 
 PREFILL_TOKENS = 512  # prompt tokens a pass: enough for full speed
-CACHE_BYTES = 384 * 2**20
+CACHE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
