@@ -20,8 +20,9 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 
 from gemma_align.errors import UserError
 from gemma_align.models.kv_cache import KVCache, Shape
-from gemma_align.models.merged import effective_weight, fingerprint, only, stacked
+from gemma_align.models.merged import base_weight, effective_weight, fingerprint, only, stacked
 from gemma_align.models.packed import COPY_BYTES, Head, Int8Head, PackedLinear
+from gemma_align.models.paging import page_out
 
 ROW_STEP = 32  # a prefill's tokens are filled up to a multiple: oneDNN makes and keeps a kernel for every size it meets
 HeadKind = Literal["packed", "shared", "int8"]
@@ -118,6 +119,7 @@ class Decoder:
             modules = {f"layers.{index}.{path}": layer.get_submodule(path) for path in paths}
             if self._changed(f"{index}.{name}", *modules.values()):
                 self._matrices[f"{index}.{name}"] = PackedLinear(stacked(modules))
+                page_out(map(base_weight, modules.values()))  # sampling reads the copy
         config, attention = self._config, layer.self_attn
         query_norm = _scale(attention.q_norm) * config.query_pre_attn_scalar**-0.5
         key_norm = _scale(attention.k_norm)

@@ -23,6 +23,12 @@ def _base(module: Any) -> Any:
     return module.get_base_layer() if hasattr(module, "get_base_layer") else module
 
 
+def base_weight(module: Any) -> Tensor:
+    """The matrix without its adapters."""
+    weight: Tensor = _base(module).weight.detach()
+    return weight
+
+
 def effective_weight(module: Any, name: str) -> Tensor:
     """The matrix this linear module multiplies with, (out, in), without a gradient; a view where nothing is merged.
 

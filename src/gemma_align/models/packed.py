@@ -16,6 +16,7 @@ from torch import Tensor
 from gemma_align.core.matmul import has_onednn, product
 from gemma_align.core.sampling import BLOCK
 from gemma_align.errors import UserError
+from gemma_align.models.paging import page_out
 
 FEW_ROWS = 16  # what the layout is chosen for; the same one serves hundreds of rows
 CHUNK = 14 * BLOCK  # head rows a product on the CPU: logits of 64 rows stay under 2 MiB, in the cache and in the heap
@@ -56,7 +57,9 @@ class Head:
     def __init__(self, weight: Tensor, copy_bytes: int) -> None:
         """weight: (V, H), shared with the model but for the first `copy_bytes`, which are packed where they can be."""
         num_packed = copy_bytes // weight[:CHUNK].nbytes if can_pack(weight) else 0
-        self._parts = [PackedLinear(part) if i < num_packed else part for i, part in enumerate(_split(weight))]
+        parts = _split(weight)
+        self._parts = [PackedLinear(part) if i < num_packed else part for i, part in enumerate(parts)]
+        page_out(parts[:num_packed])
 
     def __call__(self, hidden: Tensor, temperature: float = 1.0) -> list[Tensor]:
         """hidden (R, H) -> logits / temperature, float32, as chunks (R, <= CHUNK)."""
