@@ -11,7 +11,7 @@ where the mask is False. How prompts and responses are packed into rows, with po
 is private to the policy (`core/packing.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, Self
 
@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Split = Literal["train", "tune", "report"]
+SampledMeasure = Callable[[Sequence["Example"], Sequence[Sequence[str]]], Sequence[Mapping[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,15 @@ class Task(Protocol):
         """The examples of one split, in a fixed order."""
         ...
 
-    def measure(self, example: Example, response: str) -> Mapping[str, float]:
-        """Quality measures of one response, by name; evaluation averages them with intervals."""
+    @property
+    def measure_samples(self) -> SampledMeasure | None:
+        """Measures of each example from several sampled responses (pass@k); None where the task has none."""
+        ...
+
+    def ready(self) -> None:
+        """Raises a UserError where something that `measure` needs isn't there; called before anything is generated."""
+        ...
+
+    def measure(self, examples: Sequence[Example], responses: Sequence[str]) -> Sequence[Mapping[str, float]]:
+        """Quality measures of each response, by name; evaluation averages them with intervals."""
         ...

@@ -64,7 +64,7 @@ def test_builtin(name):
 def test_measures_are_numbers(name):
     task = load_task(name, Settings(), 0)
     example = task.examples("report")[0]
-    measures = task.measure(example, example.response)
+    (measures,) = task.measure([example], [example.response])
     assert measures["length_ratio"] == 1.0
     assert all(isinstance(value, float) for value in measures.values())
 

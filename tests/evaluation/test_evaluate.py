@@ -47,10 +47,10 @@ class ScriptedPolicy:
 
     def generate(self, examples, num_samples, sampling):
         assert self.inside
-        assert num_samples == 1
         self.calls.append([e.id for e in examples])
         self.seen += [sampling, *examples]
-        texts = tuple(self.script[e.id] for e in examples)
+        said = [self.script[e.id] for e in examples]
+        texts = tuple(f"{text}{n}" if sampling.temperature else text for text in said for n in range(num_samples))
         finished = torch.tensor([len(t.split()) < sampling.max_tokens for t in texts])
         responses = _responses(texts)
         return Rollouts(responses, torch.zeros(responses.mask.shape), tuple(examples), texts, finished)
@@ -64,7 +64,17 @@ def _responses(texts):
     return Responses(tuple((2,) for _ in rows), torch.arange(len(rows)), ids, mask)
 
 
-TASK = SimpleNamespace(name="clinical", measure=measure, examples=lambda split: [])
+def own_task(of_example, name="own", of_samples=None):
+    return SimpleNamespace(
+        name=name,
+        ready=lambda: None,
+        measure=lambda examples, responses: [of_example(e) for e in examples],
+        measure_samples=of_samples,
+    )
+
+
+TASK = own_task(None, "clinical")
+TASK.measure = lambda examples, responses: [measure(e, r) for e, r in zip(examples, responses, strict=True)]
 EXAMPLES = [
     Example("a", "short", response="bb", cue="Note:"),
     Example("b", "the longest prompt", response="cccc a", cue="Note:"),
@@ -135,7 +145,7 @@ def test_few_shot_puts_examples_before_the_prompt_and_cuts_made_up_ones():
 
 def test_measures_see_the_example_without_worked_ones():
     asked = []
-    task = SimpleNamespace(name="own", measure=lambda example, text: asked.append(example.prompt) or {})
+    task = own_task(lambda example: asked.append(example.prompt) or {})
     train = [Example("t", "question", response="answer", cue="Note:")]
     policy = ScriptedPolicy(SCRIPT)
     evaluate(
@@ -154,9 +164,52 @@ def test_what_cannot_be_evaluated_is_refused(kwargs, message):
 
 
 def test_a_measure_that_is_not_finite_names_measure_and_example():
-    task = SimpleNamespace(name="own", measure=lambda example, text: {"mine": float("nan")})
-    with pytest.raises(ValueError, match=r"'mine' of example 'b'"):
+    task = own_task(lambda example: {"mine": float("nan")})
+    with pytest.raises(ValueError, match=r"'mine' of example 'a'"):
         evaluate(ScriptedPolicy(SCRIPT), task, EXAMPLES, split="tune", model="m", max_new_tokens=3)
+
+
+def test_samples_are_drawn_beside_the_greedy_response_and_measured_by_example():
+    told = []
+
+    def of_samples(examples, samples):
+        told.append([(e.id, list(texts)) for e, texts in zip(examples, samples, strict=True)])
+        return [{"best": float(len(texts))} for texts in samples]
+
+    task, policy = own_task(lambda example: {"plain": 1.0}, of_samples=of_samples), ScriptedPolicy(SCRIPT)
+    found = evaluate(policy, task, EXAMPLES, split="tune", model="m", max_new_tokens=9, num_samples=2, temperature=0.5)
+    assert told == [[(e.id, [SCRIPT[e.id] + "0", SCRIPT[e.id] + "1"]) for e in EXAMPLES]]
+    assert [r.response for r in found.records] == [SCRIPT[e.id] for e in EXAMPLES]
+    assert found.records[0].samples == ("bb0", "bb1")
+    assert records(found)[0]["samples"] == ["bb0", "bb1"]
+    assert (found.measures["best"].mean, found.measures["plain"].mean) == (2.0, 1.0)
+    assert found.decoding["num_samples"] == 2
+    assert found.decoding["sampling_temperature"] == 0.5
+    assert {s.temperature for s in policy.seen if not isinstance(s, Example)} == {0.0, 0.5}
+
+
+def test_samples_need_a_measure_of_several():
+    with pytest.raises(ValueError, match="num_samples"):
+        run(num_samples=2)
+
+
+def test_preferences_by_hand():
+    pair = Example("p", "x", response="a b", rejected="long words here")
+    tie = replace(pair, id="t", response="ab", rejected="cd")
+    worse = replace(pair, id="w", response="longest", rejected="a")
+    found, _ = run(script={"p": "", "t": "", "w": ""}, examples=[pair, tie, worse])
+    assert [r.measures["preference_accuracy"] for r in found.records] == [1.0, 0.5, 0.0]
+
+
+def test_what_a_task_needs_is_asked_for_before_anything_is_generated():
+    def missing():
+        raise RuntimeError("nothing to run programs in")
+
+    task, policy = own_task(lambda example: {}), ScriptedPolicy(SCRIPT)
+    task.ready = missing
+    with pytest.raises(RuntimeError, match="nothing to run"):
+        evaluate(policy, task, EXAMPLES, split="tune", model="m", max_new_tokens=3)
+    assert not policy.calls
 
 
 def test_examples_without_references_have_no_loss():

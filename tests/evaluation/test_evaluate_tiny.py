@@ -71,7 +71,7 @@ def visits():
 
 
 def evaluated(policy, visits, num_rows):
-    task = LoadedTask("clinical", {"report": tuple(visits)}, None, CLINICAL.measure)
+    task = LoadedTask(CLINICAL, {"report": tuple(visits)}, None)
     return evaluate(
         policy, task, visits, split="report", model="base", max_new_tokens=MAX_NEW_TOKENS, num_rows=num_rows
     )

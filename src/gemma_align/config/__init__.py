@@ -2,7 +2,7 @@
 
 from gemma_align.config.debug import debug_config
 from gemma_align.config.loading import load_config, resolved_yaml
-from gemma_align.config.schema import Config, Stage, TaskName
+from gemma_align.config.schema import TASK_NAMES, Config, Stage, TaskName
 from gemma_align.config.sections import (
     CheckpointConfig,
     DataConfig,
@@ -17,6 +17,7 @@ from gemma_align.config.sections import (
 )
 
 __all__ = [
+    "TASK_NAMES",
     "CheckpointConfig",
     "Config",
     "DataConfig",

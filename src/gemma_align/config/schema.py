@@ -1,6 +1,6 @@
 """The whole of a configuration: sections, and the stages that may differ in them."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,6 +20,7 @@ from gemma_align.config.sections import (
 )
 
 TaskName = Literal["clinical", "safety", "code"]
+TASK_NAMES: tuple[str, ...] = get_args(TaskName)
 
 
 class Stage(Section):

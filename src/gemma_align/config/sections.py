@@ -170,6 +170,11 @@ class EvaluationConfig(Section):
     """Longest response; one that reaches it counts as unfinished."""
     few_shot: CountOrZero = 0
     """Evaluate the untuned model also with this many worked training examples before each prompt; 0: don't."""
+    num_samples: CountOrZero = 0
+    """Sampled responses to each prompt beside the greedy one, for pass@k; only the task `code` has such measures.
+    0: none."""
+    temperature: Positive = 0.8
+    """Of these samples; everything else is decoded greedily."""
     num_rows: Count = 16
     """Responses decoded side by side: more is faster and takes more memory."""
     num_shown: CountOrZero = 3

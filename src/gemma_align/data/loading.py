@@ -65,7 +65,7 @@ def load(spec: TaskSpec, settings: DataSettings, seed: int, needs: Collection[st
         for item in items:
             item.source.kept[split] += 1
     report = pool.ledger.close(spec.name, {s: (len(rows), fingerprint(rows)) for s, rows in splits.items()})
-    return LoadedTask(spec.name, splits, report, spec.measure)
+    return LoadedTask(spec, splits, report)
 
 
 def _read(pool: _Pool) -> None:

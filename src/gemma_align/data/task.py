@@ -1,16 +1,16 @@
 """What makes a task a task, what is configured about its data, and what comes out. `loading.py` does the work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gemma_align.data.places import Known
 from gemma_align.data.report import DataReport
-from gemma_align.types import Example, Split
+from gemma_align.types import Example, SampledMeasure, Split
 
 SPLITS: tuple[Split, ...] = ("train", "tune", "report")
 
-Measure = Callable[[Example, str], Mapping[str, float]]
+Measure = Callable[[Sequence[Example], Sequence[str]], Sequence[Mapping[str, float]]]
 Builtin = Callable[[int, Split, int], Example]
 
 
@@ -22,7 +22,9 @@ class TaskSpec:
     known     files of published sets, found in a folder by name
     builtin   builtin(seed, split, index): an example that depends on these three only
     identity  what makes two rows duplicates: the prompt alone (one right answer), or prompt and answers (pairs)
-    measure   quality measures of one response
+    measure   quality measures of each response, all at once: programs run in parallel, embeddings in batches
+    ready     raises a UserError where something that `measure` needs isn't there
+    measure_samples  measures of each example from several sampled responses
     """
 
     name: str
@@ -31,24 +33,40 @@ class TaskSpec:
     builtin: Builtin
     identity: Callable[[Example], tuple[str, ...]]
     measure: Measure
+    ready: Callable[[], None]
+    measure_samples: SampledMeasure | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedTask:
     """A task with its examples (a `Task`, see types.py) and the account of where they came from."""
 
-    name: str
+    spec: TaskSpec
+
     splits: Mapping[Split, tuple[Example, ...]]
     report: DataReport
-    _measure: Measure
+
+    @property
+    def name(self) -> str:
+        """Such as "clinical"."""
+        return self.spec.name
 
     def examples(self, split: Split) -> tuple[Example, ...]:
         """The examples of one split, in a fixed order."""
         return self.splits[split]
 
-    def measure(self, example: Example, response: str) -> Mapping[str, float]:
-        """Quality measures of one response, by name."""
-        return self._measure(example, response)
+    @property
+    def measure_samples(self) -> SampledMeasure | None:
+        """See `TaskSpec`."""
+        return self.spec.measure_samples
+
+    def ready(self) -> None:
+        """See `TaskSpec`."""
+        self.spec.ready()
+
+    def measure(self, examples: Sequence[Example], responses: Sequence[str]) -> Sequence[Mapping[str, float]]:
+        """Quality measures of each response, by name."""
+        return self.spec.measure(examples, responses)
 
 
 class DataSettings(Protocol):

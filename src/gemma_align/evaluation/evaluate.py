@@ -1,12 +1,13 @@
-"""Evaluation of one policy on one task: decode greedily, measure every response, score every reference.
+"""Evaluation of one policy on one task: decode greedily, score every reference, then measure all responses.
 
-What is measured per example is kept per example, so that every later comparison is paired.
+What is measured per example is kept per example, so that every later comparison is paired. Beside the greedy response
+each prompt may get a number of sampled ones, for measures that speak of several (pass@k).
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -24,7 +25,12 @@ class _Format(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def bos_id(self) -> int: ...
+
     def prompt_text(self, example: Example) -> str: ...
+
+    def response_ids(self, text: str) -> tuple[int, ...]: ...
 
 
 class EvaluatedPolicy(Policy, Protocol):
@@ -55,6 +61,7 @@ class Record:
     measures         the task's measures of the response
     response_loss    nats per token of the reference response, its end token included; None without a reference
     response_tokens  tokens of the reference response; 0 without one
+    samples          the sampled responses, where there are any
     """
 
     id: str
@@ -66,6 +73,7 @@ class Record:
     measures: Mapping[str, float]
     response_loss: float | None
     response_tokens: int
+    samples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,8 @@ def evaluate(
     num_rows: int = 16,
     few_shot_from: Sequence[Example] = (),
     few_shot: int = 0,
+    num_samples: int = 0,
+    temperature: float = 0.8,
     confidence: float = 0.95,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -114,6 +124,8 @@ def evaluate(
         num_rows: responses that the policy decodes side by side.
         few_shot_from: training examples to draw worked ones from.
         few_shot: worked examples before each prompt.
+        num_samples: sampled responses to each prompt beside the greedy one.
+        temperature: of these.
         confidence: of the intervals.
         seed: of the intervals' resampling and of the choice of worked examples.
         progress: called with examples done and examples in all.
@@ -125,53 +137,125 @@ def evaluate(
         raise ValueError(f"{task.name}: no {split} examples to evaluate on")
     if few_shot and not few_shot_from:
         raise ValueError(f"{task.name}: {few_shot} worked examples wanted, but no examples given to draw them from")
+    if num_samples and task.measure_samples is None:
+        raise ValueError(f"{task.name} has no measure of several samples: evaluation.num_samples must be 0")
+    task.ready()
     asked = [with_shots(few_shot_from, e, few_shot, seed) if few_shot else e for e in examples]
     # Long prompts first: similar lengths share a pass, and what doesn't fit into memory fails at once
     order = sorted(range(len(asked)), key=lambda i: -len(asked[i].prompt))
-    sampling = Sampling(max_tokens=max_new_tokens, temperature=0.0, seed=seed)
-    records: dict[int, Record] = {}
+    greedy = Sampling(max_tokens=max_new_tokens, temperature=0.0, seed=seed)
+    random = replace(greedy, temperature=temperature)
+    drawn: dict[int, _Drawn] = {}
     with torch.no_grad(), policy.sampling():
         for start in range(0, len(order), CHUNK * num_rows):
             chunk = order[start : start + CHUNK * num_rows]
-            made = _records(policy, task, [examples[i] for i in chunk], [asked[i] for i in chunk], sampling)
-            records.update(zip(chunk, made, strict=True))
+            made = _draw(policy, [asked[i] for i in chunk], greedy, random, num_samples)
+            drawn.update(zip(chunk, made, strict=True))
             if progress is not None:
-                progress(len(records), len(order))
-    kept = tuple(records[i] for i in range(len(order)))
+                progress(len(drawn), len(order))
+    kept = tuple(_records(policy, task, examples, asked, [drawn[i] for i in range(len(order))]))
+    decoding = {"temperature": 0.0, "max_new_tokens": max_new_tokens, "few_shot": few_shot, "seed": seed}
+    if num_samples:
+        decoding |= {"num_samples": num_samples, "sampling_temperature": temperature}
     return Evaluation(
         task=task.name,
         split=split,
         model=model,
-        measures=_aggregate(kept, confidence, seed),
+        measures=aggregate(kept, confidence, seed),
         records=kept,
         data=fingerprint(examples),
-        decoding={"temperature": 0.0, "max_new_tokens": max_new_tokens, "few_shot": few_shot, "seed": seed},
+        decoding=decoding,
         prompt_format=policy.prompt_format.name,
         confidence=confidence,
     )
 
 
-def _records(
-    policy: EvaluatedPolicy, task: Task, examples: Sequence[Example], asked: Sequence[Example], sampling: Sampling
-) -> Iterator[Record]:
-    """`asked` are the examples as the policy reads them; measures know nothing of worked examples before the prompt."""
-    rollouts = policy.generate(asked, 1, sampling)
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What the policy said to one example, and how it scored the reference."""
+
+    text: str
+    finished: bool
+    num_tokens: int
+    loss: float | None
+    loss_tokens: int
+    preferred: float | None
+    samples: tuple[str, ...]
+
+
+def _draw(
+    policy: EvaluatedPolicy, asked: Sequence[Example], greedy: Sampling, random: Sampling, num_samples: int
+) -> list[_Drawn]:
+    rollouts = policy.generate(asked, 1, greedy)
     num_tokens = rollouts.responses.mask.sum(dim=1).tolist()
-    losses = _reference_losses(policy, asked)
-    rows = zip(examples, asked, rollouts.texts, rollouts.finished.tolist(), num_tokens, losses, strict=True)
-    for example, shown, text, finished, tokens, (loss, loss_tokens) in rows:
-        response = text if shown is example else first_answer(text)
-        yield Record(
+    sampled = policy.generate(asked, num_samples, random).texts if num_samples else ()
+    samples = [tuple(sampled[i * num_samples : (i + 1) * num_samples]) for i in range(len(asked))]
+    losses, preferred = _reference_losses(policy, asked), preferences(policy, asked)
+    rows = zip(rollouts.texts, rollouts.finished.tolist(), num_tokens, losses, preferred, samples, strict=True)
+    return [
+        _Drawn(text, finished, tokens, loss, loss_tokens, better, several)
+        for text, finished, tokens, (loss, loss_tokens), better, several in rows
+    ]
+
+
+def _records(
+    policy: EvaluatedPolicy,
+    task: Task,
+    examples: Sequence[Example],
+    asked: Sequence[Example],
+    drawn: Sequence[_Drawn],
+) -> list[Record]:
+    """`asked` are the examples as the policy reads them; measures know nothing of worked examples before the prompt."""
+    alone = [shown is example for shown, example in zip(asked, examples, strict=True)]
+
+    def answer(text: str, i: int) -> str:
+        return text if alone[i] else first_answer(text)
+
+    responses = [answer(d.text, i) for i, d in enumerate(drawn)]
+    measures = [dict(found) for found in task.measure(examples, responses)]
+    samples = [tuple(answer(text, i) for text in d.samples) for i, d in enumerate(drawn)]
+    if task.measure_samples is not None and any(samples):
+        for mine, found in zip(measures, task.measure_samples(examples, samples), strict=True):
+            mine |= found
+    for mine, d in zip(measures, drawn, strict=True):
+        if d.preferred is not None:
+            mine["preference_accuracy"] = d.preferred
+    return [
+        Record(
             id=example.id,
-            prompt=policy.prompt_format.prompt_text(shown),
-            response=response,
+            prompt=policy.prompt_format.prompt_text(asked[i]),
+            response=responses[i],
             reference=example.response,
-            finished=finished,
-            num_tokens=tokens,
-            measures=_finite(task.measure(example, response), example.id),
-            response_loss=loss,
-            response_tokens=loss_tokens,
+            finished=drawn[i].finished,
+            num_tokens=drawn[i].num_tokens,
+            measures=_finite(measures[i], example.id),
+            response_loss=drawn[i].loss,
+            response_tokens=drawn[i].loss_tokens,
+            samples=samples[i],
         )
+        for i, example in enumerate(examples)
+    ]
+
+
+def preferences(policy: EvaluatedPolicy, examples: Sequence[Example]) -> list[float | None]:
+    """1 where the chosen response is likelier than the rejected one, log-probabilities summed over tokens (what DPO
+    raises; Rafailov et al. 2023, eq. 7 without a reference), 0.5 where equal, else 0; None without a pair."""
+    found: list[float | None] = [None] * len(examples)
+    pairs = [i for i, e in enumerate(examples) if e.response is not None and e.rejected is not None]
+    if not pairs:
+        return found
+    chosen = _sums(policy, [examples[i] for i in pairs])
+    rejected = _sums(policy, [replace(examples[i], response=examples[i].rejected) for i in pairs])
+    for i, better, worse in zip(pairs, chosen, rejected, strict=True):
+        found[i] = 0.5 if better == worse else float(better > worse)
+    return found
+
+
+def _sums(policy: EvaluatedPolicy, examples: Sequence[Example]) -> list[float]:
+    """log p(response | prompt), nats."""
+    responses = policy.encode(examples)
+    sums: list[float] = policy.logprobs(responses).cpu().double().sum(dim=1).tolist()
+    return sums
 
 
 def _reference_losses(policy: EvaluatedPolicy, examples: Sequence[Example]) -> list[tuple[float | None, int]]:
@@ -200,7 +284,7 @@ def _finite(measures: Mapping[str, float], example_id: str) -> dict[str, float]:
     return dict(measures)
 
 
-def _aggregate(records: Sequence[Record], confidence: float, seed: int) -> dict[str, Interval]:
+def aggregate(records: Sequence[Record], confidence: float, seed: int) -> dict[str, Interval]:
     """Every measure over the examples that have it, in the order in which they appear."""
     columns: dict[str, list[float]] = {}
     for record in records:

@@ -67,6 +67,7 @@ def records(evaluation: Evaluation) -> list[dict[str, Any]]:
             "measures": dict(r.measures),
             "response_loss": r.response_loss,
             "response_tokens": r.response_tokens,
+            **({"samples": list(r.samples)} if r.samples else {}),
         }
         for r in evaluation.records
     ]

@@ -110,6 +110,8 @@ def _evaluate(session: Session, policy: Policy, model: str, few_shot: int) -> Ev
             num_rows=settings.num_rows,
             few_shot_from=session.task.examples("train"),
             few_shot=few_shot,
+            num_samples=settings.num_samples if session.task.measure_samples is not None else 0,
+            temperature=settings.temperature,
             confidence=settings.confidence,
             seed=session.config.seed,
             progress=progress,
