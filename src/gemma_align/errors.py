@@ -4,7 +4,8 @@ UserError
 ├── ConfigError       a configuration that can't be run; lists every problem at once
 ├── DataError         a data file or row that can't be used
 ├── CheckpointError   weights, an adapter or a training checkpoint that can't be had or trusted
-└── RunDirError       a run folder that is in use or holds another run
+├── RunDirError       a run folder that is in use or holds another run
+└── SandboxUnavailable  generated programs can't be confined here (gemma_align.sandbox)
 """
 
 
