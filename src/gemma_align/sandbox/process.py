@@ -75,6 +75,7 @@ class Zygote:
 
         Raises:
             ZygoteDied: nothing is known of the program; another zygote may do it.
+            SandboxUnavailable: the kernel refuses to confine.
         """
         verdict = outcome = None
         ours, theirs = socket.socketpair()
@@ -109,6 +110,8 @@ class Zygote:
                 raise ZygoteDied(str(error)) from error
         if outcome is None or "failed" in outcome:
             raise ZygoteDied(outcome["failed"] if outcome else "it ended")
+        if verdict is not None and "unconfined" in verdict:
+            raise SandboxUnavailable(f"the kernel refuses to confine a process: {verdict['unconfined']}")
         return self._grade(program, verdict, outcome)
 
     def _grade(self, program: Program, verdict: Any, outcome: dict[str, Any]) -> Grade | None:

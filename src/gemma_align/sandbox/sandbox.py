@@ -59,6 +59,7 @@ class Sandbox:
         try:
             for zygote in self._pool.map(lambda _: self._start(), range(self._pool._max_workers)):
                 self._idle.put(zygote)
+                self._layers = zygote.layers
             self.probes = self._checked()
         except BaseException:
             self.close()
@@ -67,7 +68,7 @@ class Sandbox:
     @property
     def layers(self) -> tuple[str, ...]:
         """In force."""
-        return self._zygotes[0].layers
+        return self._layers
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -120,6 +121,8 @@ class Sandbox:
                     why = "the judge ended without a verdict"
                 except ZygoteDied as error:
                     why = str(error)
+                    if self._closed:
+                        break
                     log.warning("a process of the sandbox ended (%s): starting another", why)
                     zygote.close()
                     with self._lock:

@@ -20,50 +20,29 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import candidate, confine, judge, landlock
+from . import candidate, codec, confine, judge, landlock, library
 
-# After it is confined no process can load a module: what programs may import is here.
-PRELOADED = (
-    "abc argparse array ast asyncio base64 binascii bisect builtins calendar cmath codecs collections collections.abc "
-    "concurrent.futures contextlib contextvars copy csv dataclasses datetime decimal difflib dis email.utils enum errno "
-    "fractions functools gc getpass glob graphlib gzip hashlib heapq hmac html html.parser inspect io ipaddress "
-    "itertools json keyword linecache locale logging math multiprocessing numbers operator os pathlib pickle platform "
-    "pprint queue random re reprlib secrets select shlex shutil signal socket statistics string struct subprocess sys "
-    "tempfile textwrap threading time timeit token tokenize traceback types typing unicodedata unittest "
-    "unittest.mock urllib.parse uuid warnings weakref xml.etree.ElementTree zlib zoneinfo _strptime "
-    "encodings.ascii encodings.latin_1 encodings.utf_16 encodings.utf_32 encodings.cp1252 encodings.idna "
-    "encodings.rot_13 encodings.hex_codec encodings.base64_codec encodings.unicode_escape encodings.raw_unicode_escape"
-).split()
 JUDGE_CPU = 3  # times the program's limit
 LAST_WORDS = 10.0  # seconds the judge has for its verdict after the program's time is up
 
 
 def main(fd: int) -> NoReturn:
     """Serves until the owner goes."""
-    for name in PRELOADED:
-        __import__(name)
+    library.install()
     control = socket.socket(fileno=fd)
     settings = json.loads(control.recv(2**20))
-    off = frozenset(settings["off"])
-    seccomp = bytes.fromhex(settings["seccomp"])
     unprivileged = confine.calm_process()
+    cage = confine.Cage(bytes.fromhex(settings["seccomp"]), frozenset(settings["off"]))
     _quiet()
-    sys.path[:] = []
-    sys.path_importer_cache.clear()
     sys.argv[:] = [""]
     gc.collect()
+    confine.trim()
     gc.freeze()
-    layers = [
-        "seccomp" if "seccomp" not in off else "",
-        f"landlock {landlock.version()}" if landlock.version() and "landlock" not in off else "",
-        "rlimits" if "rlimits" not in off else "",
-        "no-new-privs",
-        "unprivileged" if unprivileged else "",
-    ]
-    _say(control, {"layers": [layer for layer in layers if layer], "python": sys.version.split()[0]})
+    layers = [*cage.layers, "no-new-privs", *(["unprivileged"] if unprivileged else [])]
+    _say(control, {"layers": layers})
     while True:
         limits, job = _next(control)
-        _say(control, _run(control, job, limits, seccomp, off))
+        _say(control, _run(control, job, limits, cage))
 
 
 def _quiet() -> None:
@@ -92,20 +71,22 @@ def _next(control: socket.socket) -> tuple[dict[str, Any], int]:
     return json.loads(data), fds[0]
 
 
-def _run(
-    control: socket.socket, report: int, limits: dict[str, Any], seccomp: bytes, off: frozenset[str]
-) -> dict[str, Any]:
+def _run(control: socket.socket, report: int, limits: dict[str, Any], cage: confine.Cage) -> dict[str, Any]:
     near, far = socket.socketpair()
     me = os.getpid()
     cpu, memory, wall = limits["cpu_seconds"], limits["memory_bytes"], limits["wall_seconds"]
 
     def program() -> None:
-        confine.confine((far.fileno(),), me, cpu, memory, seccomp, off)
+        cage.confine((far.fileno(),), me, cpu, memory)
         random.seed(0)
         candidate.serve(far.fileno())
 
     def tests() -> None:
-        confine.confine((near.fileno(), report), me, JUDGE_CPU * cpu, memory, seccomp, off)
+        try:
+            cage.confine((near.fileno(), report), me, JUDGE_CPU * cpu, memory)
+        except OSError as error:  # the program's process ends for the same reason
+            codec.send(report, {"unconfined": str(error)})
+            return
         random.seed(0)
         judge.judge(near.fileno(), report)
 

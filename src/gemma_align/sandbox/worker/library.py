@@ -1,0 +1,83 @@
+"""The standard library for processes that can't open a file: some of it loaded, more of it as code in memory.
+
+What is loaded costs every fork a little (page tables are copied), so only what small programs use is; the rest, as far
+as it is Python, is loaded by a program that asks for it.
+"""
+
+import importlib
+import importlib.machinery
+import marshal
+import pkgutil
+import sys
+import zlib
+from collections.abc import Sequence
+from types import CodeType, ModuleType
+from typing import Any
+
+LOADED = (
+    "abc array ast base64 binascii bisect builtins calendar cmath codecs collections collections.abc contextlib copy "
+    "csv ctypes dataclasses datetime decimal difflib enum errno fractions functools gc hashlib heapq html io itertools "
+    "json keyword locale math numbers operator os pprint queue random re reprlib secrets select signal socket "
+    "statistics string struct sys textwrap threading time traceback types typing unicodedata warnings weakref zlib "
+    "_bz2 _lzma _posixsubprocess _queue _uuid _multiprocessing pyexpat _elementtree _zoneinfo _strptime "
+    "encodings.ascii encodings.latin_1 encodings.utf_16 encodings.utf_32 encodings.cp1252"
+).split()
+IN_MEMORY = (
+    "argparse asyncio bz2 cmd colorsys concurrent configparser contextvars dis doctest email encodings fileinput fnmatch "
+    "getopt getpass gettext glob graphlib gzip hmac inspect ipaddress linecache logging lzma multiprocessing opcode "
+    "optparse pathlib pickle pickletools platform profile runpy sched selectors shelve shlex shutil socketserver stat "
+    "stringprep subprocess symtable tempfile timeit token tokenize trace unittest urllib uuid xml zipfile zoneinfo"
+).split()
+
+
+class Library:
+    """An entry of `sys.meta_path` that finds modules in its memory."""
+
+    def __init__(self, code: dict[str, tuple[bytes, bool]]) -> None:
+        """code: by module name, the marshalled and compressed code and whether it is a package."""
+        self._code = code
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """As the import system asks."""
+        if name not in self._code:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, origin="memory", is_package=self._code[name][1])
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        """None: an ordinary module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Runs the module's code."""
+        code: CodeType = marshal.loads(zlib.decompress(self._code[module.__name__][0]))
+        exec(code, module.__dict__)
+
+
+def install() -> None:
+    """Loads what is to be loaded, keeps the code of the rest, and forgets where files are."""
+    for name in LOADED:
+        try:
+            importlib.import_module(name)
+        except ImportError:  # a Python that was built without it
+            continue
+    library = Library(_code_of(IN_MEMORY))
+    sys.path[:] = []
+    sys.path_importer_cache.clear()
+    sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not importlib.machinery.PathFinder]
+    sys.meta_path.append(library)
+
+
+def _code_of(names: Sequence[str]) -> dict[str, tuple[bytes, bool]]:
+    found: dict[str, tuple[bytes, bool]] = {}
+    waiting = [(name, None) for name in names]
+    while waiting:
+        name, path = waiting.pop()
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is None or not isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            continue
+        code = spec.loader.get_code(name)
+        places = spec.submodule_search_locations
+        found[name] = (zlib.compress(marshal.dumps(code)), places is not None)
+        if places is not None:
+            waiting += [(f"{name}.{m.name}", places) for m in pkgutil.iter_modules(places)]
+    return found
