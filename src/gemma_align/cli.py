@@ -116,6 +116,77 @@ def export_command(
     typer.echo(f"The merged model is in {export_merged(run, merged)}")
 
 
+@app.command("evaluate")
+def evaluate_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", metavar="RUN", help="A run folder: its model beside the base model.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(metavar="NAME", help="safety, clinical, code, or all; else the configuration's.")
+    ] = "",
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="What to evaluate on: a file, a folder of published sets, a hub id."),
+    ] = None,
+    data_format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="Of the data, where it doesn't show.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where results go; else runs/evaluations/ and the model's name.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Measure a model on tasks, the same way for every model; on all tasks also what its training cost elsewhere."""
+    import json
+
+    from gemma_align.config import TASK_NAMES, load_config
+
+    if task not in ("", "all", *TASK_NAMES):
+        raise UserError(f"--task: wanted {', '.join(TASK_NAMES)} or all, given {task!r}")
+    if data_format != "auto" and (data is None or task == "all"):
+        given = "--task all" if task == "all" else "no --data"
+        raise UserError(
+            f"--format {data_format}: wanted --data PATH and a single task, whose format it is; given {given}"
+        )
+    own = [f"task={task}"] if task in TASK_NAMES else []
+    own += [f"data.format={data_format}", f"data.report={json.dumps(data)}"] if data_format != "auto" else []
+    loaded = load_config(config, [*(overrides or ()), *own], debug=debug)
+    name = adapter.resolve().name if adapter else config.stem
+
+    from gemma_align.experiments.evaluation import evaluate_models
+
+    evaluate_models(
+        loaded,
+        adapter=adapter,
+        tasks=TASK_NAMES if task == "all" else (loaded.task,),
+        neutral=task == "all",
+        data=data,
+        out=out or Path("runs/evaluations") / (f"{name}-debug" if debug else name),
+    )
+
+
+@app.command("compare")
+def compare_command(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or of evaluations on one task.")
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Differences to this one alone, or to `base`; else all pairs."),
+    ] = None,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Every run by itself, runs of one method with other seeds too.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there.")] = None,
+) -> None:
+    """Say which run or method is better at what, example by example, and where nothing can be said."""
+    from gemma_align.experiments.compare import compare_folders
+
+    compare_folders(runs, against=against, separate=separate, json_file=json_file)
+
+
 @app.command("memory")
 def memory_command(
     config: ConfigPath,

@@ -46,7 +46,7 @@ def contradictions(config: "Config") -> list[Contradiction]:
 def _too_long(config: "Config") -> list[Contradiction]:
     limit = config.model.max_length
     lengths = {
-        "evaluation.max_new_tokens": config.evaluation.max_new_tokens,
+        "evaluation.max_new_tokens": config.max_new_tokens,
         "rl.max_response_tokens": config.rl.max_response_tokens,
     }
     return [

@@ -113,7 +113,8 @@ def describe(wanted: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
             at_least = f" with at least {wanted['minItems']}" if wanted.get("minItems") else ""
             return f"a list{at_least} of: {describe(wanted.get('items', {}), schema)}"
         case "object":
-            return f"a mapping with {', '.join(wanted.get('properties', ()))}"
+            names = ", ".join(wanted.get("properties", ()))
+            return f"a mapping with {names}" if names else "a mapping"
     return "something else"
 
 

@@ -21,6 +21,8 @@ from gemma_align.config.sections import (
 
 TaskName = Literal["clinical", "safety", "code"]
 TASK_NAMES: tuple[str, ...] = get_args(TaskName)
+MAX_NEW_TOKENS: dict[str, int] = {"clinical": 128, "safety": 128, "code": 192}
+"""Longest response of each task. 192 tokens hold 95 % of MBPP's reference programs and 98 % of HumanEval's."""
 
 
 class Stage(Section):
@@ -76,6 +78,11 @@ class Config(Section):
     """What is kept on the way."""
     tracking: TrackingConfig = TrackingConfig()
     """Where metrics go."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest response of the evaluation: what is set, or else the task's own."""
+        return self.evaluation.max_new_tokens or MAX_NEW_TOKENS[self.task]
 
     def for_stage(self, stage: Stage) -> "Config":
         """This configuration with the stage's own settings in place."""

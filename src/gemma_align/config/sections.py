@@ -6,8 +6,9 @@ settings that contradict each other are found by `contradictions.py`, stage by s
 
 import os
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 DataFormat = Literal[
@@ -38,6 +39,16 @@ def _refuse_half_precision(value: Any) -> Any:
     if value in ("fp16", "float16", "half"):
         raise PydanticCustomError("refused", "Gemma 3's activations overflow half precision")
     return value
+
+
+def _endpoint(value: str) -> str:
+    """The URL without a slash at its end; refused where it is none, or carries a secret into files."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise PydanticCustomError("refused", "a URL starts with http:// or https:// and a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise PydanticCustomError("refused", "a key belongs into the environment variable that api_key_env names")
+    return value.rstrip("/")
 
 
 class Section(BaseModel):
@@ -159,6 +170,25 @@ class RewardConfig(Section):
     """Weight of the constraints (toxicity, repetition, length)."""
 
 
+class JudgeConfig(Section):
+    """A model that is shown two responses and says which is better (docs/evaluation.md, "A judge")."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """The endpoint's name for it; without `url` a run folder or a checkpoint, as `model.checkpoint` takes it."""
+    url: Annotated[str, AfterValidator(_endpoint)] | None = None
+    """An OpenAI-compatible endpoint, up to and with `/v1`; null: the model is run here."""
+    api_key_env: Annotated[str, Field(min_length=1)] | None = None
+    """The environment variable that holds the key; the key itself stands in no file. null: no key is sent."""
+    timeout: Positive = 60.0
+    """Seconds to wait for one answer."""
+    concurrency: Count = 4
+    """Questions that are open at the same time."""
+    max_retries: CountOrZero = 5
+    """Further attempts at a question when the endpoint is away, busy or answers nonsense; then the command ends."""
+    parameters: dict[str, JsonValue] = {"temperature": 0, "max_tokens": 256}
+    """Sent with every question. Some models want others, such as `{max_completion_tokens: 4000}`."""
+
+
 class EvaluationConfig(Section):
     """The evaluation that ends a run: greedy decoding, the same for every model that is compared."""
 
@@ -166,8 +196,9 @@ class EvaluationConfig(Section):
     """`report` for numbers that are published, `tune` while choosing settings."""
     num_examples: Count | None = None
     """At most this many; null: the whole split."""
-    max_new_tokens: Count = 128
-    """Longest response; one that reaches it counts as unfinished."""
+    max_new_tokens: Count | None = None
+    """Longest response; one that reaches it counts as unfinished. null: the task's own, 128 (clinical and safety) or
+    192 (code)."""
     few_shot: CountOrZero = 0
     """Evaluate the untuned model also with this many worked training examples before each prompt; 0: don't."""
     num_samples: CountOrZero = 0
@@ -183,6 +214,8 @@ class EvaluationConfig(Section):
     """Evaluate the untuned model too, on the same examples."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the intervals."""
+    judge: JudgeConfig | None = None
+    """Who says which of two responses is better, when `gemma-align judge` is given; null: nobody."""
 
 
 class CheckpointConfig(Section):

@@ -108,6 +108,7 @@ def _take(pool: _Pool, spec: str, asked: Split, welcome: set[Split]) -> None:
             if split in welcome and place not in done:
                 done.add(place)
                 for read_as, items in _read_place(pool, place, split).items():
+                    _require_fitting(pool, pool.ledger.sources[-1].name, pool.ledger.sources[-1].format)
                     _sort_in(pool, items, read_as, welcome)
 
 
@@ -119,6 +120,17 @@ def _read_place(pool: _Pool, place: Place, split: Split) -> dict[Split, list[Ite
         ours: read_items(rows, f"{place.where} ({ours})", ours, place.format, cue, pool.ledger)
         for ours, rows in read_hub(place.where, split).items()
     }
+
+
+def _require_fitting(pool: _Pool, name: str, read_as: str) -> None:
+    """A set of another task has nothing that this one's measures could speak of."""
+    fitting = sorted({entry.format for entry in pool.spec.known} | {"jsonl"})
+    if read_as not in fitting:
+        raise DataError(
+            f"{name} is read as {read_as}, which the task {pool.spec.name} has no measures for: wanted one of "
+            f"{', '.join(fitting)}. Give another file or another task, or the format with data.format if it was "
+            "mistaken."
+        )
 
 
 def _sort_in(pool: _Pool, items: list[Item], read_as: Split, welcome: set[Split]) -> None:

@@ -52,26 +52,34 @@ def find_places(spec: str, split: Split, format_name: str, known: Sequence[Known
     raise DataError(_not_found(spec, path, split))
 
 
-def _in_folder(folder: Path, split: Split, format_name: str, known: Sequence[Known]) -> dict[Split, list[Place]]:
-    try:
-        files = sorted(
-            file for pattern in ("*", "*/*") for file in folder.glob(pattern) if _DATA_FILE.search(file.name)
-        )
-    except OSError as error:
-        raise DataError(f"the folder {folder} can't be read: {error}") from error
-    wanted = [entry for entry in known if format_name in ("auto", entry.format)]
+def known_places(folder: Path, format_name: str, known: Sequence[Known]) -> dict[Split, list[Place]]:
+    """The known files of a folder, itself and one level below, by split; splits without any are left out."""
     places: dict[Split, list[Place]] = {}
-    for entry in wanted:
+    files = _data_files(folder)
+    for entry in known:
         for file in files:
             place = Place(file, entry.format)
             found = fnmatch(file.absolute().as_posix(), f"*/{entry.pattern}") and file.is_file()
-            if found and place not in places.setdefault(entry.split, []):
-                places[entry.split].append(place)
+            if found and format_name in ("auto", entry.format) and place not in places.get(entry.split, ()):
+                places.setdefault(entry.split, []).append(place)
+    return places
+
+
+def _data_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for pattern in ("*", "*/*") for file in folder.glob(pattern) if _DATA_FILE.search(file.name))
+    except OSError as error:
+        raise DataError(f"the folder {folder} can't be read: {error}") from error
+
+
+def _in_folder(folder: Path, split: Split, format_name: str, known: Sequence[Known]) -> dict[Split, list[Place]]:
+    places, files = known_places(folder, format_name, known), _data_files(folder)
     if places.get(split):
         return places
     if len(files) == 1:
         return {split: [Place(files[0], format_name)]}
-    names = ", ".join(sorted({entry.pattern for entry in wanted if entry.split == split})) or "none"
+    wanted = {entry.pattern for entry in known if entry.split == split and format_name in ("auto", entry.format)}
+    names = ", ".join(sorted(wanted)) or "none"
     there = ", ".join(file.relative_to(folder).as_posix() for file in files[:12]) or "no csv, json or jsonl file"
     raise DataError(
         f"data.{split}: the folder {folder} has no known file for this task. Known names: {names}. "

@@ -14,11 +14,13 @@ import torch
 
 from gemma_align.data.fewshot import few_shot as with_shots
 from gemma_align.data.fewshot import first_answer
+from gemma_align.data.splits import hashed
 from gemma_align.evaluation.fingerprint import fingerprint
 from gemma_align.evaluation.statistics import Interval, mean_interval, ratio_interval
 from gemma_align.types import Example, Policy, Responses, Sampling, Split, Task
 
 CHUNK = 2  # examples handed over at a time, in multiples of the rows decoded side by side: ended rows are refilled
+SAMPLED = 16  # examples whose samples are drawn at a time; each such group has random numbers of its own
 
 
 class _Format(Protocol):
@@ -124,11 +126,12 @@ def evaluate(
         num_rows: responses that the policy decodes side by side.
         few_shot_from: training examples to draw worked ones from.
         few_shot: worked examples before each prompt.
-        num_samples: sampled responses to each prompt beside the greedy one.
+        num_samples: sampled responses to each prompt beside the greedy one; which ones depends on the weights, the
+            seed and the example's place among the examples, not on `num_rows`.
         temperature: of these.
         confidence: of the intervals.
         seed: of the intervals' resampling and of the choice of worked examples.
-        progress: called with examples done and examples in all.
+        progress: called with responses done and responses in all, `num_responses`.
 
     Raises:
         ValueError: no examples, worked examples without a place to draw them from, or a measure that isn't finite.
@@ -144,16 +147,22 @@ def evaluate(
     # Long prompts first: similar lengths share a pass, and what doesn't fit into memory fails at once
     order = sorted(range(len(asked)), key=lambda i: -len(asked[i].prompt))
     greedy = Sampling(max_tokens=max_new_tokens, temperature=0.0, seed=seed)
-    random = replace(greedy, temperature=temperature)
+    total = num_responses(len(asked), num_samples)
     drawn: dict[int, _Drawn] = {}
+    samples: list[tuple[str, ...]] = []
     with torch.no_grad(), policy.sampling():
         for start in range(0, len(order), CHUNK * num_rows):
             chunk = order[start : start + CHUNK * num_rows]
-            made = _draw(policy, [asked[i] for i in chunk], greedy, random, num_samples)
-            drawn.update(zip(chunk, made, strict=True))
+            drawn.update(zip(chunk, _draw(policy, [asked[i] for i in chunk], greedy), strict=True))
             if progress is not None:
-                progress(len(drawn), len(order))
-    kept = tuple(_records(policy, task, examples, asked, [drawn[i] for i in range(len(order))]))
+                progress(len(drawn), total)
+        for start in range(0, len(asked) if num_samples else 0, SAMPLED):
+            own = replace(greedy, temperature=temperature, seed=hashed(seed, "samples", start))
+            texts = policy.generate(asked[start : start + SAMPLED], num_samples, own).texts
+            samples += [tuple(texts[i : i + num_samples]) for i in range(0, len(texts), num_samples)]
+            if progress is not None:
+                progress(len(asked) + len(samples) * num_samples, total)
+    kept = tuple(_records(policy, task, examples, asked, [drawn[i] for i in range(len(order))], samples))
     decoding = {"temperature": 0.0, "max_new_tokens": max_new_tokens, "few_shot": few_shot, "seed": seed}
     if num_samples:
         decoding |= {"num_samples": num_samples, "sampling_temperature": temperature}
@@ -170,6 +179,11 @@ def evaluate(
     )
 
 
+def num_responses(num_examples: int, num_samples: int) -> int:
+    """Responses that an evaluation generates."""
+    return num_examples * (1 + num_samples)
+
+
 @dataclass(frozen=True, slots=True)
 class _Drawn:
     """What the policy said to one example, and how it scored the reference."""
@@ -180,22 +194,22 @@ class _Drawn:
     loss: float | None
     loss_tokens: int
     preferred: float | None
-    samples: tuple[str, ...]
 
 
-def _draw(
-    policy: EvaluatedPolicy, asked: Sequence[Example], greedy: Sampling, random: Sampling, num_samples: int
-) -> list[_Drawn]:
+def _draw(policy: EvaluatedPolicy, asked: Sequence[Example], greedy: Sampling) -> list[_Drawn]:
     rollouts = policy.generate(asked, 1, greedy)
     num_tokens = rollouts.responses.mask.sum(dim=1).tolist()
-    sampled = policy.generate(asked, num_samples, random).texts if num_samples else ()
-    samples = [tuple(sampled[i * num_samples : (i + 1) * num_samples]) for i in range(len(asked))]
-    losses, preferred = _reference_losses(policy, asked), preferences(policy, asked)
-    rows = zip(rollouts.texts, rollouts.finished.tolist(), num_tokens, losses, preferred, samples, strict=True)
-    return [
-        _Drawn(text, finished, tokens, loss, loss_tokens, better, several)
-        for text, finished, tokens, (loss, loss_tokens), better, several in rows
-    ]
+    scored = _nats(policy, asked)
+    rows = zip(
+        rollouts.texts,
+        rollouts.finished.tolist(),
+        num_tokens,
+        [None if found is None else found[0] / found[1] for found in scored],
+        [0 if found is None else found[1] for found in scored],
+        _preferences(policy, asked, scored),
+        strict=True,
+    )
+    return [_Drawn(*row) for row in rows]
 
 
 def _records(
@@ -204,8 +218,11 @@ def _records(
     examples: Sequence[Example],
     asked: Sequence[Example],
     drawn: Sequence[_Drawn],
+    sampled: Sequence[tuple[str, ...]],
 ) -> list[Record]:
-    """`asked` are the examples as the policy reads them; measures know nothing of worked examples before the prompt."""
+    """`asked` are the examples as the policy reads them; measures know nothing of worked examples before the prompt.
+    `sampled` is empty, or has several texts of each example.
+    """
     alone = [shown is example for shown, example in zip(asked, examples, strict=True)]
 
     def answer(text: str, i: int) -> str:
@@ -213,8 +230,8 @@ def _records(
 
     responses = [answer(d.text, i) for i, d in enumerate(drawn)]
     measures = [dict(found) for found in task.measure(examples, responses)]
-    samples = [tuple(answer(text, i) for text in d.samples) for i, d in enumerate(drawn)]
-    if task.measure_samples is not None and any(samples):
+    samples = [tuple(answer(text, i) for text in texts) for i, texts in enumerate(sampled)]
+    if task.measure_samples is not None and samples:
         for mine, found in zip(measures, task.measure_samples(examples, samples), strict=True):
             mine |= found
     for mine, d in zip(measures, drawn, strict=True):
@@ -231,39 +248,33 @@ def _records(
             measures=_finite(measures[i], example.id),
             response_loss=drawn[i].loss,
             response_tokens=drawn[i].loss_tokens,
-            samples=samples[i],
+            samples=samples[i] if samples else (),
         )
         for i, example in enumerate(examples)
     ]
 
 
-def preferences(policy: EvaluatedPolicy, examples: Sequence[Example]) -> list[float | None]:
+def _preferences(
+    policy: EvaluatedPolicy, examples: Sequence[Example], scored: Sequence[tuple[float, int] | None]
+) -> list[float | None]:
     """1 where the chosen response is likelier than the rejected one, log-probabilities summed over tokens (what DPO
-    raises; Rafailov et al. 2023, eq. 7 without a reference), 0.5 where equal, else 0; None without a pair."""
-    found: list[float | None] = [None] * len(examples)
-    pairs = [i for i, e in enumerate(examples) if e.response is not None and e.rejected is not None]
-    if not pairs:
-        return found
-    chosen = _sums(policy, [examples[i] for i in pairs])
-    rejected = _sums(policy, [replace(examples[i], response=examples[i].rejected) for i in pairs])
-    for i, better, worse in zip(pairs, chosen, rejected, strict=True):
-        found[i] = 0.5 if better == worse else float(better > worse)
-    return found
+    raises; Rafailov et al. 2023, eq. 7 without a reference), 0.5 where equal, else 0; None without a pair.
+
+    `scored` are the nats of the chosen ones.
+    """
+    rejected = [replace(e, response=e.rejected if e.response is not None else None) for e in examples]
+    return [
+        None if chosen is None or other is None else 0.5 if chosen[0] == other[0] else float(chosen[0] < other[0])
+        for chosen, other in zip(scored, _nats(policy, rejected), strict=True)
+    ]
 
 
-def _sums(policy: EvaluatedPolicy, examples: Sequence[Example]) -> list[float]:
-    """log p(response | prompt), nats."""
-    responses = policy.encode(examples)
-    sums: list[float] = policy.logprobs(responses).cpu().double().sum(dim=1).tolist()
-    return sums
-
-
-def _reference_losses(policy: EvaluatedPolicy, examples: Sequence[Example]) -> list[tuple[float | None, int]]:
-    """Nats per token and tokens of each example's reference; (None, 0) without one."""
-    losses: list[tuple[float | None, int]] = [(None, 0)] * len(examples)
+def _nats(policy: EvaluatedPolicy, examples: Sequence[Example]) -> list[tuple[float, int] | None]:
+    """-log p(response | prompt) in nats, and the tokens of the response; None without one."""
+    found: list[tuple[float, int] | None] = [None] * len(examples)
     having = [i for i, example in enumerate(examples) if example.response is not None]
     if not having:
-        return losses
+        return found
     responses = policy.encode([examples[i] for i in having])
     mask = responses.mask.cpu()
     nats = torch.where(mask, -policy.logprobs(responses).cpu().double(), 0.0).sum(dim=1)
@@ -271,8 +282,8 @@ def _reference_losses(policy: EvaluatedPolicy, examples: Sequence[Example]) -> l
     assert len(tokens) == len(having), "the policy encodes one response an example"
     for i, total, count in zip(having, nats.tolist(), tokens.tolist(), strict=True):
         if count:
-            losses[i] = (total / count, count)
-    return losses
+            found[i] = (total, count)
+    return found
 
 
 def _finite(measures: Mapping[str, float], example_id: str) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """What training cost elsewhere: the loss on plain prose that no task trains on."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 
 from gemma_align.evaluation.evaluate import EvaluatedPolicy, Evaluation, Record, aggregate
 from gemma_align.evaluation.fingerprint import fingerprint
+from gemma_align.evaluation.statistics import Interval
 from gemma_align.types import Example, Responses
 
 NAME = "neutral"
@@ -19,7 +21,7 @@ def texts_as_examples(texts: Sequence[str]) -> list[Example]:
 def neutral_loss(
     policy: EvaluatedPolicy, texts: Sequence[str], *, model: str, confidence: float = 0.95, seed: int = 0
 ) -> Evaluation:
-    """Nats per token (`response_loss`; its exponential is the perplexity) of whole texts after the start token alone.
+    """Nats per token (`response_loss`) of whole texts after the start token alone, and its exponential, `perplexity`.
 
     No end token is scored: how a model ends is a matter of its task. Nothing is generated.
     """
@@ -29,7 +31,8 @@ def neutral_loss(
     width = max(map(len, rows))
     lengths = torch.tensor([len(row) for row in rows])
     mask = torch.arange(width)[None] < lengths[:, None]
-    ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, torch.tensor([i for row in rows for i in row]))
+    flat = torch.tensor([i for row in rows for i in row])
+    ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, flat)
     with torch.no_grad():
         logprobs = policy.logprobs(Responses((start,), torch.zeros(len(rows), dtype=torch.long), ids, mask))
     nats = (-logprobs.cpu().double()).sum(dim=1).tolist()
@@ -47,7 +50,8 @@ def neutral_loss(
         )
         for example, text, total, row in zip(examples, texts, nats, rows, strict=True)
     )
-    measures = {"response_loss": aggregate(records, confidence, seed)["response_loss"]}
+    loss = aggregate(records, confidence, seed)["response_loss"]
+    measures = {"response_loss": loss, "perplexity": _exp(loss)}
     return Evaluation(
         task=NAME,
         split="report",
@@ -59,3 +63,9 @@ def neutral_loss(
         prompt_format=policy.prompt_format.name,
         confidence=confidence,
     )
+
+
+def _exp(loss: Interval) -> Interval:
+    """An interval survives any rising function of what it is about."""
+    low, high = (None if end is None else math.exp(end) for end in (loss.low, loss.high))
+    return Interval(math.exp(loss.mean), low, high, loss.n)

@@ -24,11 +24,11 @@ def results_table(tuned: Evaluation, base: Evaluation | None = None) -> Renderab
     num, percent = len(tuned.records), round(100 * tuned.confidence, 1)
     note = f"{tuned.task}, {tuned.split} split, {num} example{'s' * (num != 1)}; {percent:g} % intervals in brackets"
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("measure", no_wrap=True)
+    table.add_column("measure", overflow="fold")  # numbers are never cut, long names may take two lines
     if base is None:
         table.add_column(tuned.model, no_wrap=True)
         for name in _ordered(tuned):
-            table.add_row(name, Text(_shown(tuned.measures[name])))
+            table.add_row(name, Text(shown(tuned.measures[name])))
         return Group(Text(note), Text(), table)
     found = differences(tuned, base)
     for title in (base.model, tuned.model, "difference"):
@@ -39,8 +39,8 @@ def results_table(tuned: Evaluation, base: Evaluation | None = None) -> Renderab
         difference = found.get(name)
         table.add_row(
             name,
-            *(Text(_shown(cell)) if cell else Text("") for cell in cells),
-            Text(_shown(difference, sign="+")) if difference else Text(""),
+            *(Text(shown(cell)) if cell else Text("") for cell in cells),
+            Text(shown(difference, sign="+")) if difference else Text(""),
             "*" if difference and difference.excludes_zero else "",
         )
     legend = f"* {tuned.model} - {base.model}, paired by example: the interval excludes zero"
@@ -98,14 +98,14 @@ def _ordered(evaluation: Evaluation) -> list[str]:
     return first + [name for name in evaluation.measures if name not in first]
 
 
-def _shown(interval: Interval, sign: str = "") -> str:
+def shown(interval: Interval, sign: str = "") -> str:
     """An estimate with its interval; alone where it has none."""
     if interval.low is None or interval.high is None:
-        return _number(interval.mean, sign)
-    return f"{_number(interval.mean, sign)} [{_number(interval.low, sign)} {_number(interval.high, sign)}]"
+        return number(interval.mean, sign)
+    return f"{number(interval.mean, sign)} [{number(interval.low, sign)} {number(interval.high, sign)}]"
 
 
-def _number(value: float, sign: str) -> str:
+def number(value: float, sign: str = "") -> str:
     """At least three significant digits in at most five characters and a sign, up to 99,999."""
     decimals = 3 if abs(value) < 9.9995 else 1 if abs(value) < 999.95 else 0
     return f"{value:{sign}.{decimals}f}"

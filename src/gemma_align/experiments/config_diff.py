@@ -5,8 +5,9 @@ from typing import Any
 
 import yaml
 
-# Where a run is kept and watched says nothing about what it computes, so it may change when a run goes on.
-FREE = ("output_dir", "tracking", "checkpoint.every", "checkpoint.keep")
+# Where a run is kept and watched, and who judges it afterwards, say nothing about what it computes, so they may change
+# when a run goes on.
+FREE = ("output_dir", "tracking", "checkpoint.every", "checkpoint.keep", "evaluation.judge")
 
 
 def config_differences(old_yaml: str, new_yaml: str) -> list[str]:

@@ -27,7 +27,7 @@ from gemma_align.experiments.jsonl import JsonLines
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_log import RunLog
 from gemma_align.experiments.run_paths import RunPaths
-from gemma_align.experiments.run_rules import AlreadyFinished, refuse_foreign, resumes
+from gemma_align.experiments.run_rules import REMEDY, AlreadyFinished, refuse_foreign, resumes
 
 __all__ = ["AlreadyFinished", "RunDir", "RunPaths", "State"]
 
@@ -62,26 +62,27 @@ class RunDir:
         self._log = RunLog(paths.log)
 
     @classmethod
-    def open(cls, path: Path | str, config_yaml: str, resume: bool = False) -> Self:
+    def open(cls, path: Path | str, config_yaml: str, resume: bool = False, *, remedy: str = REMEDY) -> Self:
         """Take the folder for this process by the rules in `run_rules.py`. RunDirError where they say error.
 
         Args:
             path: of the run folder; made with its parents if there is none.
             config_yaml: the resolved configuration. Where a run is kept and watched (`config_diff.FREE`) may change.
             resume: go on with an unfinished run.
+            remedy: how the user names another folder, for messages.
         """
         paths = RunPaths(path)
         try:
-            refuse_foreign(paths)
+            refuse_foreign(paths, remedy)
             made_folder = not paths.root.exists()
             paths.root.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(paths.lock)
         except OSError as error:
             raise RunDirError(
-                f"Can't write a run to {path}: {error.strerror or error}. Choose another folder with output_dir=…"
+                f"Can't write a run to {path}: {error.strerror or error}. Choose another folder with {remedy}"
             ) from error
         try:
-            resumed = resumes(paths, config_yaml, resume)
+            resumed = resumes(paths, config_yaml, resume, remedy)
         except BaseException:
             lock.release()
             raise

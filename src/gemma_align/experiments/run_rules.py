@@ -18,27 +18,28 @@ from gemma_align.experiments.config_diff import config_differences
 from gemma_align.experiments.run_paths import RunPaths
 
 _SHOWN_DIFFERENCES = 5
+REMEDY = "output_dir=…"
 
 
 class AlreadyFinished(RunDirError):
     """The run that was to be resumed is finished: nothing is left to do, and nothing is wrong."""
 
 
-def refuse_foreign(paths: RunPaths) -> None:
-    """RunDirError if the folder holds something that isn't a run."""
+def refuse_foreign(paths: RunPaths, remedy: str = REMEDY) -> None:
+    """RunDirError if the folder holds something that isn't a run; `remedy` is how the user names another one."""
     if not paths.is_empty() and not paths.is_run():
         raise RunDirError(
             f"{paths.root} holds files, but no run. Nothing was written there. "
-            "Choose a new or an empty folder with output_dir=…"
+            f"Choose a new or an empty folder with {remedy}"
         )
 
 
-def resumes(paths: RunPaths, config_yaml: str, resume: bool) -> bool:
+def resumes(paths: RunPaths, config_yaml: str, resume: bool, remedy: str = REMEDY) -> bool:
     """Whether the folder's run is to be gone on with; False for a new run. RunDirError where neither is right."""
     finished = paths.read_status().get("state") == "finished"
     if not finished and not paths.has_results():
         return False
-    elsewhere = f"choose another folder with output_dir=…, or delete {paths.root}"
+    elsewhere = f"choose another folder with {remedy}, or delete {paths.root}"
     try:
         differences = config_differences(paths.config.read_text(encoding="utf-8"), config_yaml)
     except (OSError, ValueError) as error:

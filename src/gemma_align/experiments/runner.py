@@ -9,11 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from gemma_align.config import Config, debug_config
-from gemma_align.data.splits import subset
-from gemma_align.evaluation.evaluate import Evaluation, evaluate
-from gemma_align.evaluation.results import records, to_json
-from gemma_align.evaluation.table import results_table, samples
-from gemma_align.experiments.files import write_json
+from gemma_align.evaluation.evaluate import Evaluation
+from gemma_align.experiments.measuring import measure, write_results
 from gemma_align.experiments.run_dir import AlreadyFinished
 from gemma_align.experiments.session import Session, start
 from gemma_align.experiments.stage import StageRun
@@ -78,63 +75,25 @@ def evaluate_policies(session: Session) -> list[Evaluation]:
     if session.folder is None:
         return []
     settings, policy = session.config.evaluation, session.policy
-    evaluations = [_evaluate(session, policy, "tuned", few_shot=0)]
+
+    def measured(model: str, few_shot: int = 0) -> Evaluation:
+        return measure(policy, session.task, session.config, session.diagnostics, model=model, few_shot=few_shot)
+
+    evaluations = [measured("tuned")]
     if settings.base:
         if not policy.has_adapter:  # all weights were trained: the start has to be loaded again
             policy = Policy.load(session.config.model, device=str(policy.device), num_rows=settings.num_rows)
         with policy.base() if policy.has_adapter else nullcontext():
-            evaluations.append(_evaluate(session, policy, "base", few_shot=0))
+            evaluations.append(measured("base"))
             if settings.few_shot:
-                evaluations.append(_evaluate(session, policy, "few_shot", few_shot=settings.few_shot))
+                evaluations.append(measured("few_shot", settings.few_shot))
     return evaluations
-
-
-def _evaluate(session: Session, policy: Policy, model: str, few_shot: int) -> Evaluation:
-    settings = session.config.evaluation
-    examples = subset(session.task.examples(settings.split), settings.num_examples, session.config.seed)
-    with session.diagnostics.bar(f"evaluating {model}", len(examples)) as advance:
-        done = 0
-
-        def progress(so_far: int, _total: int) -> None:
-            nonlocal done
-            advance(so_far - done)
-            done = so_far
-
-        return evaluate(
-            policy,
-            session.task,
-            examples,
-            split=settings.split,
-            model=model,
-            max_new_tokens=settings.max_new_tokens,
-            num_rows=settings.num_rows,
-            few_shot_from=session.task.examples("train"),
-            few_shot=few_shot,
-            num_samples=settings.num_samples if session.task.measure_samples is not None else 0,
-            temperature=settings.temperature,
-            confidence=settings.confidence,
-            seed=session.config.seed,
-            progress=progress,
-        )
 
 
 def report(session: Session, evaluations: list[Evaluation]) -> None:
     """evaluation.json, the responses in samples.jsonl, and on the screen tables and a few responses."""
-    folder = session.folder
-    if folder is None:
-        return
-    tuned, *others = evaluations
-    write_json(folder.paths.evaluation, to_json(tuned, *others))
-    for evaluation in evaluations:
-        for record in records(evaluation):
-            folder.samples.append(record)
-    folder.finish()
-    console = Console(highlight=False)
-    for table in [results_table(tuned, other) for other in others] or [results_table(tuned)]:
-        console.print(table)
-    if session.config.evaluation.num_shown:
-        console.print(samples(tuned, others[0] if others else None, session.config.evaluation.num_shown))
-    console.print(f"run folder: {folder.paths.root}", soft_wrap=True)
+    if session.folder is not None:
+        write_results(session.folder, evaluations, session.config.evaluation.num_shown)
 
 
 if __name__ == "__main__":

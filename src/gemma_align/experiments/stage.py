@@ -145,7 +145,7 @@ class StageRun:
             self.tune_examples,
             split="tune",
             model=f"update {self.step}",
-            max_new_tokens=settings.max_new_tokens,
+            max_new_tokens=self.config.max_new_tokens,
             num_rows=settings.num_rows,
             seed=session.config.seed,
         )

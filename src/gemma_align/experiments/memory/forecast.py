@@ -149,8 +149,8 @@ def assumption(config: Config) -> str:
     alone = f" and one example of {longest} that makes its activations again" if longest > budget else ""
     return (
         f"microbatches of {' + '.join(_grouped(row_lengths(budget, longest)))} tokens{alone}, nearly all response; "
-        f"{settings.num_rows} prompts of {config.model.max_length - settings.max_new_tokens} tokens decoded side by "
-        f"side to {settings.max_new_tokens} tokens each"
+        f"{settings.num_rows} prompts of {config.model.max_length - config.max_new_tokens} tokens decoded side by "
+        f"side to {config.max_new_tokens} tokens each"
     )
 
 

@@ -114,7 +114,7 @@ def evaluate(policy: Policy, config: Config, meter: Meter) -> None:
     examples = [Example(id=str(n), prompt="") for n in range(settings.num_rows)]
     with policy.sampling(), torch.no_grad():
         meter.enter("generation")
-        policy.generate(examples, 1, Sampling(max_tokens=settings.max_new_tokens, temperature=0.0))
+        policy.generate(examples, 1, Sampling(max_tokens=config.max_new_tokens, temperature=0.0))
         meter.enter("scoring")
         policy.logprobs(full_responses(row_lengths(policy.max_tokens, policy.max_length)))
 

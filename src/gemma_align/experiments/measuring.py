@@ -1,0 +1,87 @@
+"""One model measured on one task as a configuration says, and the results of several written into a run folder.
+
+Runs (`runner.py`) and evaluations (`evaluation.py`) both end here, so their numbers compare.
+"""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from gemma_align.config import Config
+from gemma_align.data.splits import subset
+from gemma_align.data.task import LoadedTask
+from gemma_align.evaluation.evaluate import Evaluation, evaluate, num_responses
+from gemma_align.evaluation.results import records, to_json
+from gemma_align.evaluation.table import results_table, samples
+from gemma_align.experiments.files import write_json
+from gemma_align.experiments.run_dir import RunDir
+from gemma_align.models.policy import Policy
+from gemma_align.trainers.diagnostics import Diagnostics
+from gemma_align.trainers.memory import release_free_memory
+
+
+def measure(
+    policy: Policy, task: LoadedTask, config: Config, diagnostics: Diagnostics, *, model: str, few_shot: int = 0
+) -> Evaluation:
+    """The policy, as it is, on the split that `evaluation.split` names.
+
+    Args:
+        policy: the model.
+        task: the examples and how they are measured; the configuration's own.
+        config: seed and evaluation settings count.
+        diagnostics: shows how far it is.
+        model: what the model is called in the results.
+        few_shot: worked training examples before each prompt.
+    """
+    settings = config.evaluation
+    examples = subset(task.examples(settings.split), settings.num_examples, config.seed)
+    num_samples = settings.num_samples if task.measure_samples is not None else 0
+    title = f"{task.name}: evaluating {model}"
+    with diagnostics.bar(title, num_responses(len(examples), num_samples)) as advance:
+        done = 0
+
+        def progress(so_far: int, _total: int) -> None:
+            nonlocal done
+            advance(so_far - done)
+            done = so_far
+
+        return evaluate(
+            policy,
+            task,
+            examples,
+            split=settings.split,
+            model=model,
+            max_new_tokens=config.max_new_tokens,
+            num_rows=settings.num_rows,
+            few_shot_from=task.examples("train"),
+            few_shot=few_shot,
+            num_samples=num_samples,
+            temperature=settings.temperature,
+            confidence=settings.confidence,
+            seed=config.seed,
+            progress=progress,
+        )
+
+
+def write_results(folder: RunDir, evaluations: Sequence[Evaluation], num_shown: int) -> None:
+    """evaluation.json, the responses in samples.jsonl, and on the screen tables and a few responses; the folder is
+    finished then.
+
+    Args:
+        folder: an open run folder.
+        evaluations: the model in question first, then those that it is held against.
+        num_shown: responses printed.
+    """
+    first, *others = evaluations
+    for evaluation in evaluations:
+        for record in records(evaluation):
+            folder.samples.append(record)
+    write_json(folder.paths.evaluation, to_json(first, *others))
+    folder.finish()
+    release_free_memory()
+    console = Console(highlight=False)
+    for table in [results_table(first, other) for other in others] or [results_table(first)]:
+        console.print(table)
+    if num_shown:
+        console.print(samples(first, others[0] if others else None, num_shown))
+    console.print(f"results: {folder.paths.root}", soft_wrap=True)
