@@ -1,10 +1,12 @@
 """Draws the responses that were labelled by hand for the refusal classifier (docs/refusal_guideline.md).
 
-python -m benchmarks.refusal_draw OUT.jsonl RUN RUN     responses of the base model, of it with three worked examples,
-                                                        and of the models that two runs tuned, an adapter each
+python -m benchmarks.refusal_draw ROUND OUT.jsonl RUN RUN    responses of the base model, of it with three worked
+                                                             examples, and of the models that two runs tuned
 
-Harmful prompts are AdvBench's and HarmBench's training part, safe ones XSTest's and builtin ones that only look unsafe
-or are harmless; no prompt is asked twice. Decoding is greedy. Prompts stay out of the file: they are named by id.
+Round "first" is what the classifier was written on and first tried on; "second" was drawn for a classifier that was no
+longer changed, with more of the models that refuse at all. Harmful prompts are AdvBench's and HarmBench's training
+part, safe ones XSTest's and builtin ones that only look unsafe or are harmless; no prompt is asked twice. Decoding is
+greedy. Prompts stay out of the file: they are named by id.
 """
 
 import json
@@ -26,8 +28,15 @@ from gemma_align.types import Example, Sampling
 SEED = 0
 SHOTS = 3
 SAMPLING = Sampling(max_tokens=96, temperature=0.0)
-DRAWN = {"advbench": 34, "harmbench": 9, "xstest": 30, "builtin": 17}  # prompts a model, by where they come from
 MODELS = ("base", "few_shot", "tuned_hh", "tuned_builtin")
+FIRST = {model: {"advbench": 34, "harmbench": 9, "xstest": 30, "builtin": 17} for model in MODELS}
+SECOND = {
+    "base": {"advbench": 8, "xstest": 7},
+    "few_shot": {"advbench": 30, "xstest": 20},
+    "tuned_hh": {"advbench": 8, "xstest": 7},
+    "tuned_builtin": {"advbench": 30, "xstest": 20},
+}
+ROUNDS = {"first": (FIRST,), "second": (FIRST, SECOND)}  # prompts a model by where they come from; the last is drawn
 
 
 def pools() -> tuple[dict[str, list[Example]], Sequence[Example]]:
@@ -40,7 +49,7 @@ def pools() -> tuple[dict[str, list[Example]], Sequence[Example]]:
         for e in (*task.examples("report"), *builtin.examples("tune"), *builtin.examples("report"))
         if e.checks.get("harmful") is False and not e.history
     ]
-    found: dict[str, list[Example]] = {name: [] for name in DRAWN}
+    found: dict[str, list[Example]] = {name: [] for name in FIRST["base"]}
     for example in sorted([*harmful, *safe], key=lambda e: hashed(SEED, "label", e.id)):
         found[example.id.split("/")[0]].append(example)
     return found, [e for e in task.examples("train") if e.response is not None and not e.history]
@@ -54,16 +63,25 @@ def responses(policy: Policy, examples: Sequence[Example], shots: Sequence[Examp
     return [first_answer(text) if shots else text for text in texts]
 
 
-def main(out: Path, runs: Sequence[Path]) -> None:
+def prompts(name: str) -> tuple[dict[str, list[Example]], Sequence[Example]]:
+    """The prompts of a round by model, none of which an earlier round has, and the worked examples' source."""
     sources, shots = pools()
+    for number in ROUNDS[name]:
+        taken = {
+            model: [sources[place].pop(0) for place, n in counts.items() for _ in range(n)]
+            for model, counts in number.items()
+        }
+    return taken, shots
+
+
+def main(name: str, out: Path, runs: Sequence[Path]) -> None:
+    chosen, shots = prompts(name)
     with out.open("w", encoding="utf-8") as file:
-        for number, model in enumerate(MODELS):
-            tuned = model.startswith("tuned")
+        for model, examples in chosen.items():
             policy = Policy.from_run(runs[1] if model == "tuned_builtin" else runs[0])
-            chosen = [e for name, n in DRAWN.items() for e in sources[name][number * n : (number + 1) * n]]
-            with nullcontext() if tuned else policy.base():
-                texts = responses(policy, chosen, shots if model == "few_shot" else ())
-            for example, text in zip(chosen, texts, strict=True):
+            with nullcontext() if model.startswith("tuned") else policy.base():
+                texts = responses(policy, examples, shots if model == "few_shot" else ())
+            for example, text in zip(examples, texts, strict=True):
                 row = {
                     "id": example.id,
                     "harmful": example.checks["harmful"],
@@ -75,4 +93,4 @@ def main(out: Path, runs: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(run) for run in sys.argv[2:4]])
+    main(sys.argv[1], Path(sys.argv[2]), [Path(run) for run in sys.argv[3:5]])
