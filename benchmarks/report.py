@@ -211,7 +211,8 @@ activations), update 3 (reference, forward, backward), sampling 1. For the int8 
 float32, so it may pass below it."""
 
 _KERNELS = """GFLOP/s of the same float32 product by kernel, in our process, at each workload's shapes. The peers'
-PyTorch calls `F.linear`, which goes to Intel's MKL; ours goes to oneDNN, which ships in the same
-PyTorch. On processors for which MKL has no tuned kernels (AMD's) oneDNN is much faster, and that part
-of a ratio comes from choosing a kernel: on an Intel processor expect the ratios to be smaller by about
-the quotient of these columns. llama.cpp brings its own kernels, compiled for the machine."""
+PyTorch calls `F.linear`, which goes to Intel's MKL. On a processor with AVX-512 ours goes to oneDNN,
+which ships in the same PyTorch and is much faster where MKL has no tuned kernels (AMD's): that part of
+a ratio comes from choosing a kernel, so on an Intel processor expect the ratios to be smaller by about
+the quotient of these columns. With AVX2 alone both sides use MKL, but for sampling's packed weights.
+llama.cpp brings its own kernels, compiled for the machine."""

@@ -1,4 +1,8 @@
-"""This project's SFT on the given token ids: its own loop, one epoch, in the given order, from the given adapter."""
+"""This project's SFT on the given token ids: its own loop, one epoch, in the given order, from the given adapter.
+
+Memory is kept as a run keeps it (`experiments/stage.py`): rows above the budget make their activations again, and
+free pages go back to the system once an update.
+"""
 
 import resource
 import sys
@@ -22,6 +26,7 @@ from gemma_align.data.collate import collate
 from gemma_align.data.templates import Fitted
 from gemma_align.models.policy import Policy
 from gemma_align.trainers.loop import Loop
+from gemma_align.trainers.memory import keep_heap_compact, release_free_memory
 from gemma_align.trainers.schedule import batch_indices
 from gemma_align.trainers.sft import SFT
 from gemma_align.types import Example, Responses
@@ -57,6 +62,7 @@ def in_visiting_order(items: Sequence[T], batch_size: int) -> list[T]:
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """job: model, adapter, examples, batch_size, learning_rate, max_steps, max_tokens (null: the default)."""
+    keep_heap_compact()
     torch.manual_seed(SEED)
     policy = load_policy(job)
     fitted = {str(i): Fitted(tuple(e["prompt"]), tuple(e["response"])) for i, e in enumerate(job["examples"])}
@@ -75,6 +81,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         schedule="constant",
         **chosen,
     )
+    policy.recompute_above(settings.max_tokens_per_microbatch)
     phases: dict[str, float] = defaultdict(float)
 
     @contextmanager
@@ -94,7 +101,10 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     )
     started = time.perf_counter()
     with maybe_profile(job):
-        losses = [update.metrics["loss/sft"] for update in loop]
+        losses = []
+        for update in loop:
+            losses.append(update.metrics["loss/sft"])
+            release_free_memory()
     seconds = time.perf_counter() - started
     peak = peak_gb()
 

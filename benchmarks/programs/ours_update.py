@@ -14,10 +14,10 @@ from benchmarks.programs.child import serve, versions
 from benchmarks.programs.ours_sft import load_policy, peak_gb
 from benchmarks.programs.profile import maybe_profile
 from benchmarks.programs.rates import measure
-from gemma_align.config import TrainingConfig
 from gemma_align.core.masking import masked_sum
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.models.policy import Policy
+from gemma_align.trainers.memory import keep_heap_compact
 from gemma_align.types import Responses
 
 
@@ -39,14 +39,14 @@ def update(policy: Policy, responses: Responses, advantages: torch.Tensor, max_t
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
-    """job: model, adapter, prompts, num_samples, responses (N x T ids), repeats, max_tokens (null: the default)."""
+    """job: model, adapter, prompts, num_samples, responses (N x T ids), repeats, max_tokens."""
+    keep_heap_compact()  # as a run does
     policy = load_policy(job)
     ids = torch.tensor(job["responses"])
     prompt_of = torch.arange(len(job["prompts"])).repeat_interleave(job["num_samples"])
     responses = Responses(tuple(map(tuple, job["prompts"])), prompt_of, ids, torch.ones_like(ids, dtype=torch.bool))
     advantages = torch.randn(len(ids), generator=torch.Generator().manual_seed(0))
-    max_tokens = job["max_tokens"] or TrainingConfig().max_tokens_per_microbatch
-    policy.max_tokens = max_tokens
+    max_tokens = job["max_tokens"]
     microbatches = microbatch_rows(responses, max_tokens)
 
     def once() -> float:
