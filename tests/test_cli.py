@@ -91,10 +91,10 @@ def test_configuration_mistakes_are_found_without_torch(tmp_path: Path) -> None:
 def test_help_and_version(call: Callable[..., tuple[int, str, str]]) -> None:
     status, out, _ = call("--help")
     assert status == 0
-    for command in ("run", "config", "generate", "chat", "export"):
+    for command in ("run", "config", "generate", "chat", "export", "evaluate", "judge"):
         assert f"  {command} " in out
     assert call("--version") == (0, f"gemma-align {__version__}\n", "")
-    for command in ("run", "generate", "chat", "export", "config"):
+    for command in ("run", "generate", "chat", "export", "config", "evaluate", "judge"):
         status, out, _ = call(command, "--help")
         assert status == 0
         assert out.startswith(f"Usage: gemma-align {command}")
@@ -322,6 +322,112 @@ def test_export_hands_on_and_says_where(
     status, out, _ = call("export", "runs/a", "--merged", "out/b")
     assert (status, out) == (0, "The merged model is in out/b\n")
     assert asked == [(Path("runs/a"), Path("out/b"))]
+
+
+# --- evaluate
+
+
+@pytest.fixture
+def evaluations(stand_in: Callable[..., None]) -> list[tuple[Config, dict[str, Any]]]:
+    """What an evaluation was asked for."""
+    asked: list[tuple[Config, dict[str, Any]]] = []
+    stand_in("gemma_align.experiments.evaluation", evaluate_models=lambda config, **more: asked.append((config, more)))
+    return asked
+
+
+def test_evaluate_hands_on_what_was_asked_for(
+    call: Callable[..., tuple[int, str, str]], evaluations: list[tuple[Config, dict[str, Any]]]
+) -> None:
+    assert call("evaluate", "--config", SMOKE)[0] == 0
+    assert call("evaluate", "-c", SMOKE, "seed=7", "--adapter", "runs/a", "--task", "all", "--data", "sets")[0] == 0
+    assert (
+        call("evaluate", "-c", SMOKE, "--task", "code", "--data", "m: y.jsonl", "--format", "jsonl", "--out", "o")[0]
+        == 0
+    )
+    (base, alone), (seeded, everything), (code, own) = evaluations
+    assert base == load_config(SMOKE)
+    assert alone == {
+        "adapter": None, "tasks": ("clinical",), "neutral": False, "data": None, "out": Path("runs/evaluations/sft"),
+    }  # fmt: skip
+    assert seeded.seed == 7
+    assert everything == {
+        "adapter": Path("runs/a"), "tasks": ("clinical", "safety", "code"), "neutral": True, "data": "sets",
+        "out": Path("runs/evaluations/a"),
+    }  # fmt: skip
+    assert (code.task, code.data.format) == ("code", "jsonl")
+    assert (own["tasks"], own["data"], own["out"]) == (("code",), "m: y.jsonl", Path("o"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "poetry"], "error: --task: wanted clinical, safety, code or all, given 'poetry'"),
+        (["--format", "jsonl"], "error: --format jsonl: wanted --data PATH and a single task"),
+        (
+            ["--task", "all", "--data", "x", "--format", "mbpp"],
+            "error: --format mbpp: wanted --data PATH and a single task",
+        ),
+        (
+            ["--data", "x", "--format", "mbpp"],
+            "data.format: wanted a format of the task 'clinical', given 'mbpp' (code)",
+        ),
+        (["--data", "x", "--format", "xml"], "data.format: wanted auto, builtin"),
+        (["evaluation.few_shots=1"], "evaluation.few_shots: no such setting"),
+    ],
+)
+def test_evaluate_explains(
+    call: Callable[..., tuple[int, str, str]],
+    evaluations: list[tuple[Config, dict[str, Any]]],
+    arguments: list[str],
+    message: str,
+) -> None:
+    status, out, err = call("evaluate", "--config", SMOKE, *arguments)
+    assert (status, out, evaluations) == (2, "", [])
+    assert message in err
+    assert "Traceback" not in err
+
+
+# --- judge
+
+
+def test_judge_hands_on_who_judges(
+    call: Callable[..., tuple[int, str, str]], stand_in: Callable[..., None], tmp_path: Path
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    stand_in(
+        "gemma_align.experiments.judging",
+        judge_runs=lambda run, other, settings, **more: asked.append((run, other, settings, more)),
+    )
+    shutil.copy(SMOKE, tmp_path / "config.yml")
+    shutil.copy(ROOT / "configs" / "defaults.yml", tmp_path.parent / "defaults.yml")
+    run = str(tmp_path)
+    url = "http://localhost:8000/v1"
+    assert call("judge", run, "--url", url + "/", "--model", "m: x", "--api-key-env", "KEY")[0] == 0
+    assert call("judge", run, "other", "-c", SMOKE, "--model", "tiny", "--num-examples", "3")[0] == 0
+    (_, nobody, endpoint, defaults), (_, other, local, more) = asked
+    assert (nobody, other) == (None, Path("other"))
+    assert (endpoint.url, endpoint.model, endpoint.api_key_env) == (url, "m: x", "KEY")
+    assert (local.url, local.model, local.concurrency) == (None, "tiny", 4)
+    assert (defaults, more) == (
+        {"against": "base", "num_examples": None},
+        {"against": "base", "num_examples": 3},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: who is to judge? Give --model"),
+        (["--url", "http://x/v1"], "evaluation.judge.model: wanted text, given nothing"),
+        (["--model", "m", "--url", "https://u:pw@x/v1"], "a key belongs into the environment variable"),
+        (["--model", "m", "--url", "x"], "a URL starts with http:// or https://"),
+    ],
+)
+def test_judge_explains(call: Callable[..., tuple[int, str, str]], arguments: list[str], message: str) -> None:
+    status, out, err = call("judge", "runs/a", "--config", SMOKE, *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert call("judge", "runs/nowhere", "--model", "m")[2].startswith("error: runs/nowhere/config.yml does not exist")
 
 
 # --- python -m src.experiments.runner, from a clone in which nothing was installed

@@ -10,6 +10,7 @@ import typer
 
 from gemma_align import __version__
 from gemma_align.errors import UserError
+from gemma_align.sandbox.commands import app as sandbox_app
 
 app = typer.Typer(
     help="Align Gemma 3 270M in several ways, at equal budget, and compare what comes out.",
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look into configurations.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+app.add_typer(sandbox_app, name="sandbox")
 
 ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="A YAML file such as those in configs/.")
@@ -185,6 +187,46 @@ def compare_command(
     from gemma_align.experiments.compare import compare_folders
 
     compare_folders(runs, against=against, separate=separate, json_file=json_file)
+
+
+@app.command("judge")
+def judge_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of an evaluation on one task.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Another one, evaluated on the same examples.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Its evaluation.judge; else the run's.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Of an OpenAI-compatible endpoint, up to /v1; without one the model is run here.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The endpoint's name for it, or a checkpoint or run folder.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable that holds the endpoint's key.")
+    ] = None,
+    against: Annotated[str, typer.Option(metavar="NAME", help="Of a single run: base or few_shot.")] = "base",
+    num_examples: Annotated[int | None, typer.Option(min=1, help="At most so many; else all.")] = None,
+) -> None:
+    """Let a model say which of two stored responses is better, each pair in both orders."""
+    import json
+
+    from gemma_align.config import load_config
+
+    file = config or run / "config.yml"
+    if not file.is_file():
+        raise UserError(f"{file} does not exist: wanted a run folder, or --config FILE")
+    given = {"url": url, "model": model, "api_key_env": api_key_env}
+    overrides = [f"evaluation.judge.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+    settings = load_config(file, overrides).evaluation.judge
+    if settings is None:
+        raise UserError("who is to judge? Give --model (and --url), or a configuration that has evaluation.judge")
+
+    from gemma_align.experiments.judging import judge_runs
+
+    judge_runs(run, other, settings, against=against, num_examples=num_examples)
 
 
 @app.command("memory")

@@ -15,7 +15,7 @@ from gemma_align.evaluation.evaluate import evaluate
 from gemma_align.evaluation.fingerprint import fingerprint
 from gemma_align.evaluation.results import differences, records, to_json
 from gemma_align.evaluation.table import results_table, samples
-from gemma_align.types import Example, Responses, Rollouts
+from gemma_align.types import Example, Responses, Rollouts, Sampling
 
 
 @dataclass
@@ -186,6 +186,27 @@ def test_samples_are_drawn_beside_the_greedy_response_and_measured_by_example():
     assert found.decoding["num_samples"] == 2
     assert found.decoding["sampling_temperature"] == 0.5
     assert {s.temperature for s in policy.seen if not isinstance(s, Example)} == {0.0, 0.5}
+
+
+def test_samples_do_not_depend_on_how_many_rows_are_decoded_and_share_no_random_numbers():
+    examples = [replace(EXAMPLES[0], id=f"e{i}", prompt="x" * (40 - i)) for i in range(20)]
+    script = {e.id: "bb" for e in examples}
+    task = own_task(lambda example: {}, of_samples=lambda examples, samples: [{} for _ in examples])
+    drawn = []
+    for num_rows in (1, 7):
+        policy, reached = ScriptedPolicy(script), []
+        evaluate(
+            policy, task, examples, split="tune", model="m", max_new_tokens=9, num_samples=2, num_rows=num_rows,
+            progress=lambda done, total, reached=reached: reached.append((done, total)),
+        )  # fmt: skip
+        groups = list(zip(policy.calls, [s.seed for s in policy.seen if isinstance(s, Sampling)], strict=True))
+        drawn.append(groups[-2:])
+        assert reached[-1] == (60, 60)
+        assert [done for done, _ in reached] == sorted({done for done, _ in reached})
+    assert drawn[0] == drawn[1]
+    (first, one), (second, other) = drawn[0]
+    assert first + second == [e.id for e in examples]
+    assert one != other
 
 
 def test_samples_need_a_measure_of_several():

@@ -15,6 +15,7 @@ from gemma_align.evaluation.results import differences
 from gemma_align.evaluation.statistics import Interval
 
 MAX_PROMPT, MAX_RESPONSE = 360, 600  # characters shown
+MAX_NAME = 13  # of a measure's name in one line
 FIRST = ("rouge1", "rouge2", "rougeL", "fact_coverage", "invented_facts", "invented_share", "response_loss", "finished")
 """Measures that a reader looks for; the others follow as they come."""
 
@@ -24,7 +25,7 @@ def results_table(tuned: Evaluation, base: Evaluation | None = None) -> Renderab
     num, percent = len(tuned.records), round(100 * tuned.confidence, 1)
     note = f"{tuned.task}, {tuned.split} split, {num} example{'s' * (num != 1)}; {percent:g} % intervals in brackets"
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    table.add_column("measure", overflow="fold")  # numbers are never cut, long names may take two lines
+    table.add_column("measure", no_wrap=True)
     if base is None:
         table.add_column(tuned.model, no_wrap=True)
         for name in _ordered(tuned):
@@ -38,7 +39,7 @@ def results_table(tuned: Evaluation, base: Evaluation | None = None) -> Renderab
         cells = [base.measures.get(name), tuned.measures[name]]
         difference = found.get(name)
         table.add_row(
-            name,
+            _in_two_lines(name),
             *(Text(shown(cell)) if cell else Text("") for cell in cells),
             Text(shown(difference, sign="+")) if difference else Text(""),
             "*" if difference and difference.excludes_zero else "",
@@ -96,6 +97,12 @@ def _spread(length: int, num: int) -> list[int]:
 def _ordered(evaluation: Evaluation) -> list[str]:
     first = [name for name in FIRST if name in evaluation.measures]
     return first + [name for name in evaluation.measures if name not in first]
+
+
+def _in_two_lines(name: str) -> str:
+    """A long name parted behind an underscore, so that three columns of numbers fit beside it."""
+    at = name.rfind("_", 0, MAX_NAME) + 1 if len(name) > MAX_NAME else 0
+    return f"{name[:at]}\n{name[at:]}" if at else name
 
 
 def shown(interval: Interval, sign: str = "") -> str:

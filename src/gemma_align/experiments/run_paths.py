@@ -7,6 +7,7 @@
     timings.jsonl        one line an update, times only    adapter_best/   the best by the configured measure
     samples.jsonl        responses along the way           tensorboard/    event files
     evaluation.json      the measures at the end         trackers/       of trackers that want a folder
+    judge/               what judges said afterwards
 
 Asking for a path makes nothing.
 """
@@ -38,6 +39,7 @@ class RunPaths:
         self.adapter_best = self.root / "adapter_best"
         self.tensorboard = self.root / "tensorboard"
         self.trackers = self.root / "trackers"
+        self.judge = self.root / "judge"
 
     def is_empty(self) -> bool:
         """No such folder, or nothing in it."""

@@ -94,8 +94,10 @@ def open_subject(config: Config, adapter: Path | None) -> Subject:
 
 
 def _facts(start: Policy, adapter: Path | None) -> dict[str, Any]:
-    trained = None
-    if adapter is not None:
-        weights = sorted(RunPaths(adapter).adapter.glob("*.safetensors"))
-        trained = {path.name: file_sha256(path) for path in weights}
+    trained = None if adapter is None else trained_weights(adapter)
     return {"checkpoint": start.info.fingerprint, "trained": trained}
+
+
+def trained_weights(run: Path) -> dict[str, str]:
+    """The sha256 of each file of weights that a run made."""
+    return {path.name: file_sha256(path) for path in sorted(RunPaths(run).adapter.glob("*.safetensors"))}
