@@ -5,6 +5,7 @@ python -m benchmarks.record                              writes the pages again 
 """
 
 import json
+import os
 import re
 import statistics
 import sys
@@ -28,10 +29,9 @@ def digest(run: Path, title: str) -> dict[str, Any]:
     for record in timings:
         for phase, value in record["seconds"].items():
             seconds[phase] = seconds.get(phase, 0.0) + value
-    command = environment.get("command", "")
     return {
         "title": title,
-        "command": command if isinstance(command, str) else " ".join(command),
+        "command": " ".join(["gemma-align", *environment["command"][1:]]),
         "config": (run / "config.yml").read_text(),
         "checkpoint": {name: value for name, value in environment["checkpoint"].items() if name != "path"},
         "machine": environment["machine"],
@@ -47,6 +47,14 @@ def digest(run: Path, title: str) -> dict[str, Any]:
             "training_peak_rss_gb": max(t["peak_rss_gb"] for t in timings),
         },
     }
+
+
+def portable(text: str) -> str:
+    """Without the folders of this machine: the public sets lie in $GEMMA_ALIGN_DATA, all else in the project."""
+    data = os.environ.get("GEMMA_ALIGN_DATA") or str(ROOT.parent / "shared" / "data")
+    for folder, name in ((data, "$GEMMA_ALIGN_DATA"), (str(ROOT), "."), (str(Path.home()), "~")):
+        text = text.replace(folder, name)
+    return text
 
 
 def interval(measure: dict[str, Any]) -> str:
@@ -100,7 +108,8 @@ Everything else (configuration, versions, data fingerprints): [results/{name}.js
 
 def write_pages() -> None:
     """docs/results.md and the README's block, from docs/results/*.json alone."""
-    kept = {path.stem: json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))}
+    read = {path.stem: json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))}
+    kept = {name: found for name, found in read.items() if "evaluation" in found}  # runs; others have their own pages
     head = "# Results\n\nWritten by `make results` from docs/results/*.json; edit neither by hand.\n\n"
     (ROOT / "docs" / "results.md").write_text(head + "\n".join(section(n, k) for n, k in kept.items()))
     readme = ROOT / "README.md"
@@ -113,7 +122,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         run, name, title = arguments
         KEPT.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(digest(Path(run), title), indent=1, sort_keys=True)
+        text = portable(json.dumps(digest(Path(run), title), indent=1, sort_keys=True))
         (KEPT / f"{name}.json").write_text(text + "\n")
     write_pages()
 
