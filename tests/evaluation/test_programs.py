@@ -2,7 +2,7 @@
 
 import pytest
 
-from gemma_align.evaluation.programs import parses, program
+from gemma_align.evaluation.programs import helpers, program
 from gemma_align.types import Example
 
 MBPP = Example("1", "Write f.", checks={"tests": ["assert f(1) == 2"], "entry_point": "f"})
@@ -30,7 +30,9 @@ def test_a_whole_program(response):
     assert program(MBPP, response) == CODE
 
 
-@pytest.mark.parametrize("after", ["", "\n\n\ndef g():\n    pass", "\n\nprint(f(1))", "\n# a test", "\n\nif True:\n    f(1)"])
+@pytest.mark.parametrize(
+    "after", ["", "\n\n\ndef g():\n    pass", "\n\nprint(f(1))", "\n# a test", "\n\nif True:\n    f(1)"]
+)
 def test_a_continuation_ends_where_the_function_does(after):
     text = program(HUMANEVAL, "    return x + 1" + after)
     assert text.rstrip() == HUMANEVAL.prompt + "    return x + 1"
@@ -49,7 +51,9 @@ def test_a_continuation_that_defines_the_function_again_stands_alone():
 def test_what_is_cut_off_knows_nothing_of_whether_it_parses():
     broken = "def f(x:\n    return 1"
     assert program(MBPP, broken) == broken
-    assert not parses(broken)
-    assert not parses("a\0b")
-    assert not parses("(" * 5000)
-    assert parses(CODE)
+
+
+def test_what_a_prompt_brings_along():
+    prompt = "import math\n\n\ndef g(x):\n    return x\n\n\n@math.f\ndef f(x):\n    r'x'\n"
+    assert helpers(prompt, "f") == "import math\n\ndef g(x):\n    return x"
+    assert helpers("Write a function f.", "f") == ""

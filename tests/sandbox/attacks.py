@@ -3,7 +3,7 @@
 {folder}, {secret}, {tcp}, {udp}, {unix}, {abstract} and {host} are filled in.
 """
 
-PREAMBLE = '''
+PREAMBLE = """
 import ctypes, os, resource, signal, socket, struct, sys, threading, time
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -14,7 +14,7 @@ def system(number, *arguments):
         raise OSError(ctypes.get_errno(), number)
     return got
 
-'''
+"""
 
 # What works where seccomp, Landlock and the limits are off, so that the tests of these can fail.
 POSSIBLE = {

@@ -6,9 +6,9 @@ import platform
 import time
 
 import pytest
+from tests.sandbox import attacks
 
 from gemma_align.sandbox import LAYERS, Limits, Program, Sandbox
-from tests.sandbox import attacks
 
 DONE = ("assert attack() == 'done'",)
 

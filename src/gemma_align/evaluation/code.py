@@ -1,10 +1,10 @@
-"""Measures of a program: does it parse, run, and pass its tests. Nothing that a model wrote runs outside the sandbox."""
+"""Measures of a program: does it parse, run, pass its tests. Nothing that a model wrote runs outside the sandbox."""
 
 from collections.abc import Mapping, Sequence
 
 from gemma_align.evaluation import common
 from gemma_align.evaluation.pass_at_k import ks, pass_at_k
-from gemma_align.evaluation.programs import parses, program
+from gemma_align.evaluation.programs import helpers, program
 from gemma_align.sandbox import Grade, Limits, Program, Sandbox
 from gemma_align.types import Example
 
@@ -13,7 +13,7 @@ LIMITS = Limits(cpu_seconds=5)  # of a program, all its tests together
 
 def ready() -> None:
     """Raises SandboxUnavailable where programs can't be confined."""
-    with Sandbox(num_workers=1):
+    with Sandbox(LIMITS, num_workers=1):
         pass
 
 
@@ -21,26 +21,21 @@ def measure(examples: Sequence[Example], responses: Sequence[str]) -> list[Mappi
     """The measures of `common.measure`, and of each response:
 
     parses       1 where the program is Python
-    runs         1 where it also comes to the end of its top level within the limits; where there are tests
-    test_share   share of its tests that pass, those left out that can't be judged
-    pass@1       1 where all of them pass; the greedy program's
-    unsupported  1 where no test can be judged: then it has none of the two before
-    bleu         sentence BLEU against the reference (Papineni et al. 2002, by `sacrebleu`), 0 to 1; without tests
 
-    `exact_match` compares with the reference as everywhere: of use for sets without tests.
+    With tests:
+    runs         1 where it also comes to the end of its top level within the limits
+    timeout      1 where it was ended because its time was up
+    unsupported  1 where one of its tests can't be judged in the sandbox; it has none of the two that follow then
+    test_share   share of its tests that pass, visible and hidden ones
+    pass@1       1 where all of them pass; the greedy program's
+
+    Without tests:
+    exact_match  1 where program and reference differ at most in white space
+    bleu         sentence BLEU against the reference (Papineni et al. 2002, by `sacrebleu`), 0 to 1
     """
     codes = [program(example, response) for example, response in zip(examples, responses, strict=True)]
-    found = [dict(common.measure(e, r)) | {"parses": float(parses(c))} for e, r, c in zip(examples, responses, codes)]
-    tested = [i for i, example in enumerate(examples) if tests_of(example)]
-    if tested:
-        grades = grade([examples[i] for i in tested], [codes[i] for i in tested])
-        for i, graded in zip(tested, grades, strict=True):
-            found[i] |= _graded(graded)
-    for i in set(range(len(examples))) - set(tested):
-        reference = examples[i].response
-        if reference is not None:
-            found[i]["bleu"] = bleu(codes[i], reference)
-    return list(found)
+    grades = grade(examples, codes)
+    return [_measures(*row) for row in zip(examples, responses, codes, grades, strict=True)]
 
 
 def tests_of(example: Example) -> tuple[str, ...]:
@@ -48,52 +43,59 @@ def tests_of(example: Example) -> tuple[str, ...]:
     return (*example.checks.get("tests", ()), *example.checks.get("hidden_tests", ()))
 
 
+def job(example: Example, code: str) -> Program:
+    """What the sandbox is to do with a program: run its tests, or only parse it where there are none."""
+    tests = tests_of(example)
+    name = example.checks.get("entry_point", "")
+    head = helpers(example.prompt, name) if example.checks.get("continues") else ""
+    setup = "\n".join(part for part in (head, example.checks.get("setup", "")) if part)
+    return Program(example.id, code, tests, name, setup, parse_only=not tests)
+
+
 def grade(examples: Sequence[Example], codes: Sequence[str]) -> list[Grade]:
     """One grade a program, in order."""
-    jobs = [
-        Program(
-            id=example.id,
-            code=code,
-            tests=tests_of(example),
-            entry_point=example.checks.get("entry_point", ""),
-            setup=example.checks.get("setup", ""),
-        )
-        for example, code in zip(examples, codes, strict=True)
-    ]
     with Sandbox(LIMITS) as sandbox:
-        return sandbox.grade(jobs)
+        return sandbox.grade([job(example, code) for example, code in zip(examples, codes, strict=True)])
 
 
 def sampled(examples: Sequence[Example], samples: Sequence[Sequence[str]]) -> list[dict[str, float]]:
-    """Of each example with tests, from its sampled responses: sampled_pass@1 and pass@k for the `ks` above 1."""
+    """Of each example with tests, from its sampled responses: sampled_pass@1 and pass@k for the `ks` above 1. None of
+    an example with a test that can't be judged."""
+    found: list[dict[str, float]] = [{} for _ in examples]
     rows = [(i, text) for i, texts in enumerate(samples) if tests_of(examples[i]) for text in texts]
-    owners = [examples[i] for i, _ in rows]
-    grades = grade(owners, [program(examples[i], text) for i, text in rows]) if rows else []
-    passed: dict[int, list[bool]] = {}
-    for (i, _), found in zip(rows, grades, strict=True):
-        passed.setdefault(i, []).append(_graded(found).get("pass@1") == 1.0)
-    return [
-        {
-            "sampled_pass@1" if k == 1 else f"pass@{k}": pass_at_k(len(passed[i]), sum(passed[i]), k)
-            for k in ks(len(passed[i]))
-        }
-        if i in passed
-        else {}
-        for i in range(len(examples))
-    ]
+    if not rows:
+        return found
+    grades = grade([examples[i] for i, _ in rows], [program(examples[i], text) for i, text in rows])
+    mine: dict[int, list[Grade]] = {}
+    for (i, _), graded in zip(rows, grades, strict=True):
+        mine.setdefault(i, []).append(graded)
+    for i, several in mine.items():
+        if any(one.unsupported for one in several):
+            continue
+        passed = sum(one.all_passed for one in several)
+        for k in ks(len(several)):
+            found[i]["sampled_pass@1" if k == 1 else f"pass@{k}"] = pass_at_k(len(several), passed, k)
+    return found
 
 
 def bleu(code: str, reference: str) -> float:
-    """Of white-space and punctuation tokens; short programs lack 4-grams, so BLEU counts the orders there are."""
+    """Of words and punctuation marks, 0 to 1; short programs lack 4-grams, so it counts the orders that there are."""
     from sacrebleu import sentence_bleu
 
     return float(sentence_bleu(code, [reference], use_effective_order=True).score) / 100.0
 
 
-def _graded(found: Grade) -> dict[str, float]:
-    measures = {"runs": float(found.ran)}
-    judged = [result for result in found.passed if result is not None]
-    if not judged:
-        return measures | {"unsupported": 1.0}
-    share = sum(judged) / len(judged)
-    return measures | {"test_share": share, "pass@1": float(share == 1.0), "unsupported": 0.0}
+def _measures(example: Example, response: str, code: str, grade: Grade) -> dict[str, float]:
+    found = {**common.measure(example, response), "parses": float(grade.parsed)}
+    if grade.passed:
+        found |= {
+            "runs": float(grade.ran),
+            "timeout": float(grade.timeout),
+            "unsupported": float(bool(grade.unsupported)),
+        }
+        if not grade.unsupported:
+            found |= {"test_share": sum(map(bool, grade.passed)) / len(grade.passed), "pass@1": float(grade.all_passed)}
+    elif example.response is not None:
+        found["exact_match"] = common.measure(example, code)["exact_match"]
+        found["bleu"] = bleu(code, example.response)
+    return found

@@ -12,8 +12,11 @@ What is cut off is fixed here, the same for every model, and knows nothing of wh
 
 import ast
 import re
+import warnings
+from typing import TYPE_CHECKING
 
-from gemma_align.types import Example
+if TYPE_CHECKING:  # the sandbox's commands read this module, and don't wait for torch
+    from gemma_align.types import Example
 
 ENDS = ("[DONE]", "[BEGIN]", "\n###", "\nYou are an expert")
 AFTER_FUNCTION = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\nassert ")
@@ -21,26 +24,39 @@ AFTER_FUNCTION = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\nas
 _FENCED = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
-def program(example: Example, response: str) -> str:
+def program(example: "Example", response: str) -> str:
     """The Python text to run for a response; it needn't parse."""
-    fenced = _FENCED.search(response)
-    text = fenced[1] if fenced else response
-    text = _before(text, ENDS)
-    if not example.checks.get("continues"):
-        return text.strip("\n")
     name = example.checks.get("entry_point", "")
-    if re.search(rf"^def\s+{re.escape(name)}\s*\(", text, re.MULTILINE):
-        return f"{_imports(example.prompt)}\n{text.lstrip()}"
-    return example.prompt + _before(text, AFTER_FUNCTION)
+    return extracted(response, name, example.prompt if example.checks.get("continues") else None)
 
 
-def parses(code: str) -> bool:
-    """Whether it is Python."""
+def extracted(response: str, entry_point: str, head: str | None) -> str:
+    """The same from its parts; `head` is the prompt where the response continues it."""
+    fenced = _FENCED.search(response)
+    text = _before(fenced[1] if fenced else response, ENDS)
+    if head is None:
+        return text.strip("\n")
+    if re.search(rf"^def\s+{re.escape(entry_point)}\s*\(", text, re.MULTILINE):
+        return f"{_imports(head)}\n{text.lstrip()}"
+    return head + _before(text, AFTER_FUNCTION)
+
+
+def helpers(head: str, entry_point: str) -> str:
+    """What a prompt defines before the function that is asked for: HumanEval's tests call some of it, so the judge
+    needs its own. "" where the prompt is no Python."""
     try:
-        ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # ValueError: null bytes
-        return False
-    return True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes in docstrings
+            body = ast.parse(head).body
+    except SyntaxError:
+        return ""
+    lines = head.splitlines()
+    kept = [
+        "\n".join(lines[node.lineno - 1 : node.end_lineno])
+        for node in body
+        if not (isinstance(node, ast.FunctionDef) and node.name == entry_point)
+    ]
+    return "\n\n".join(kept)
 
 
 def _before(text: str, marks: tuple[str, ...]) -> str:

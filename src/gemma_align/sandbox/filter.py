@@ -11,19 +11,17 @@ from gemma_align.sandbox.records import SandboxUnavailable
 
 _PROT_EXEC, _AF_UNIX, _FIONBIO = 4, 1, 0x5421
 
-ALLOWED = (
-    # what is open already: its socket to the judge, the null device, pairs of sockets of its own
-    "read write close lseek fstat poll ppoll select pselect6 "
-    "epoll_create1 epoll_ctl epoll_wait epoll_pwait "
-    # memory
-    "brk munmap mremap madvise membarrier "
-    # the process itself
-    "futex set_robust_list rseq rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall "
-    "getpid gettid getuid geteuid getgid getegid sched_yield sched_getaffinity getrusage times exit exit_group "
-    # the machine and its clocks
-    "uname sysinfo getrandom time gettimeofday clock_gettime clock_getres nanosleep clock_nanosleep "
-    "alarm getitimer setitimer"
-).split()
+# What is open already (its socket to the judge, the null device, pairs of sockets of its own); memory; the process
+# itself; the machine and its clocks.
+_NAMES = """
+read write close lseek fstat poll ppoll select pselect6 epoll_create1 epoll_ctl epoll_wait epoll_pwait
+brk munmap mremap madvise membarrier
+futex set_robust_list rseq rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack restart_syscall
+getpid gettid getuid geteuid getgid getegid sched_yield sched_getaffinity getrusage times exit exit_group
+uname sysinfo getrandom time gettimeofday clock_gettime clock_getres nanosleep clock_nanosleep
+alarm getitimer setitimer
+"""
+ALLOWED = tuple(_NAMES.split())
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from gemma_align.sandbox.records import Grade, Limits, Program
 
 CONTROL = "computes"  # the positive control: a sandbox in which nothing works refuses everything too
 
-_CODE = '''
+_CODE = """
 import ctypes, os, math, socket
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -73,7 +73,7 @@ def attempt(what):
 
 def computes(n):
     return [math.isqrt(i) for i in range(n)], len(bytearray(2**26)), "%.3f" % math.pi
-'''
+"""
 REFUSED = (
     "open a file",
     "list a folder",

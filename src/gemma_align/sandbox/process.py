@@ -35,18 +35,12 @@ class Zygote:
             SandboxUnavailable: it doesn't come up.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            # No environment, none of our descriptors, no terminal; -I would ignore PYTHONHASHSEED
-            self._process = subprocess.Popen(
-                [sys.executable, "-s", "-S", "-P", "-c", _START, str(Path(__file__).parent), str(theirs.fileno())],
-                env={"PYTHONHASHSEED": "0"},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                self._process = _started(theirs.fileno())
+        except OSError as error:
+            ours.close()
+            raise SandboxUnavailable(f"its process doesn't start: {error}") from error
         self._control = ours
         self._closing = threading.Lock()
         ours.settimeout(START_SECONDS)
@@ -94,6 +88,7 @@ class Zygote:
                 "setup": program.setup,
                 "tests": list(program.tests),
                 "entry_point": program.entry_point,
+                "parse_only": program.parse_only,
             }
             try:
                 with theirs:
@@ -120,13 +115,14 @@ class Zygote:
                 return None
             verdict = {"parsed": True, "ran": True, "error": "", "passed": [], "reasons": []}
         why = "out of time" if outcome["timeout"] else ""
+        told = zip(verdict["passed"], verdict["reasons"], strict=True)
         missing = len(program.tests) - len(verdict["passed"])
         return Grade(
             id=program.id,
             parsed=verdict["parsed"],
             ran=verdict["ran"],
             passed=(*verdict["passed"], *[False] * missing),
-            reasons=(*(_reason(p, r, why) for p, r in zip(verdict["passed"], verdict["reasons"])), *[why] * missing),
+            reasons=(*(_reason(p, r, why) for p, r in told), *[why] * missing),
             timeout=outcome["timeout"],
             error=why if why and not verdict["ran"] else verdict["error"],
             seconds=outcome["seconds"],
@@ -147,6 +143,20 @@ class Zygote:
         if self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _started(fd: int) -> subprocess.Popen[bytes]:
+    """No environment, none of our descriptors but one, no terminal. -I would ignore PYTHONHASHSEED."""
+    return subprocess.Popen(
+        [sys.executable, "-s", "-S", "-P", "-c", _START, str(Path(__file__).parent), str(fd)],
+        env={"PYTHONHASHSEED": "0"},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=(fd,),
+        start_new_session=True,
+    )
 
 
 def _reason(passed: bool | None, reason: str, late: str) -> str:

@@ -19,6 +19,7 @@ class Program:
     tests        Python texts, each run by itself with the program's names; one that ends without an exception passes
     entry_point  the name that tests call; names that a test reads and nobody defines are the program's too
     setup        trusted Python text that runs after the program, and again before each test
+    parse_only   nothing is run, tests fail
     """
 
     id: str
@@ -26,6 +27,7 @@ class Program:
     tests: tuple[str, ...] = ()
     entry_point: str = ""
     setup: str = ""
+    parse_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Grade:
     """What became of one program.
 
     parsed       it is Python; found before any of it ran
-    ran          it came to the end of its top level within the limits; its own process says so, so reward tests, not this
+    ran          it came to the end of its top level within the limits; its process says so: reward tests, not this
     passed       by test: True, False, or None where the test itself can't be judged in the sandbox
     reasons      by test: why it didn't pass or can't be judged; "" where it passed
     timeout      it was ended because its time was up
@@ -77,6 +79,11 @@ class Grade:
     seconds: float
     cpu_seconds: float
     layers: tuple[str, ...]
+
+    @property
+    def all_passed(self) -> bool:
+        """Every test, and there is one."""
+        return bool(self.passed) and all(self.passed)
 
     @property
     def unsupported(self) -> str:

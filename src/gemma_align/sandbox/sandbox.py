@@ -5,7 +5,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -81,7 +81,11 @@ class Sandbox:
         Raises:
             SandboxUnavailable: no process can be had any more.
         """
-        return list(self._pool.map(self._one, programs))
+        return list(self.stream(programs))
+
+    def stream(self, programs: Sequence[Program]) -> Iterator[Grade]:
+        """The same, each as soon as it and those before it are there."""
+        return self._pool.map(self._one, programs)
 
     def close(self) -> None:
         """Ends everything that was started."""
@@ -136,9 +140,7 @@ class Sandbox:
 
     def _lost(self, program: Program, zygote: Zygote, why: str) -> Grade:
         none = len(program.tests)
-        return Grade(
-            program.id, True, True, (False,) * none, (why,) * none, False, why, 0.0, 0.0, zygote.layers
-        )
+        return Grade(program.id, True, True, (False,) * none, (why,) * none, False, why, 0.0, 0.0, zygote.layers)
 
     def _checked(self) -> tuple[Probe, ...]:
         grade = self._one(probe(self.limits))

@@ -1,6 +1,6 @@
 """Small Python programs: MBPP, HumanEval, CoNaLa, or builtin problems with visible and hidden tests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gemma_align.data.builtin.code import code_example
 from gemma_align.data.places import Known
@@ -20,10 +20,22 @@ KNOWN = (
 )
 
 
-def _measure(example: Example, response: str) -> Mapping[str, float]:
-    from gemma_align.evaluation.common import measure
+def _measure(examples: Sequence[Example], responses: Sequence[str]) -> Sequence[Mapping[str, float]]:
+    from gemma_align.evaluation.code import measure  # imported late, as the sandbox is
 
-    return measure(example, response)
+    return measure(examples, responses)
+
+
+def _measure_samples(examples: Sequence[Example], samples: Sequence[Sequence[str]]) -> Sequence[Mapping[str, float]]:
+    from gemma_align.evaluation.code import sampled
+
+    return sampled(examples, samples)
+
+
+def _ready() -> None:
+    from gemma_align.evaluation.code import ready
+
+    ready()
 
 
 def _identity(example: Example) -> tuple[str, ...]:
@@ -31,4 +43,4 @@ def _identity(example: Example) -> tuple[str, ...]:
     return normal_form(example.prompt), (example.response or "").strip()
 
 
-CODE = TaskSpec("code", CUE, KNOWN, code_example, _identity, _measure)
+CODE = TaskSpec("code", CUE, KNOWN, code_example, _identity, _measure, _ready, _measure_samples)

@@ -3,6 +3,7 @@
 Whatever the code does to this process, all it can achieve is an answer to a call, or none.
 """
 
+import collections
 import itertools
 import operator
 import os
@@ -32,6 +33,8 @@ def serve(fd: int) -> NoReturn:
         codec.send(fd, {"ok": False, "error": shown(error)})
         os._exit(0)
     codec.send(fd, {"ok": True, "error": ""})
+    if job["parse_only"]:
+        os._exit(0)
     for text, name in ((program, "ran"), (job["setup"], "setup")):
         try:
             exec(text if name == "ran" else compile(text, "<setup>", "exec", dont_inherit=True), scope)
@@ -54,6 +57,7 @@ def _take(iterator: Any, count: int) -> list[Any]:
 
 
 _DOES: dict[str, Callable[..., Any]] = {
+    "value": lambda target: target,
     "call": lambda target, *args, **kwargs: target(*args, **kwargs),
     "attribute": getattr,
     "item": operator.getitem,
@@ -85,7 +89,7 @@ def _answer(request: Any, scope: dict[str, Any], objects: list[Any]) -> Any:
 
 def may_change(value: Any) -> bool:
     """Whether a call can change the value; tuples may hold a list."""
-    return isinstance(value, list | dict | set | bytearray | tuple | codec.collections.deque)
+    return isinstance(value, list | dict | set | bytearray | tuple | collections.deque)
 
 
 def _ours(kind: str, payload: Any, scope: dict[str, Any], objects: list[Any]) -> Any:

@@ -75,7 +75,23 @@ _ITEMS: dict[str, Any] = {
 }
 _TYPES: dict[str, type] = {
     cls.__name__: cls
-    for cls in (int, str, float, bool, list, tuple, set, frozenset, dict, bytes, bytearray, complex, range, object, type)
+    for cls in (
+        int,
+        str,
+        float,
+        bool,
+        list,
+        tuple,
+        set,
+        frozenset,
+        dict,
+        bytes,
+        bytearray,
+        complex,
+        range,
+        object,
+        type,
+    )
 } | {"NoneType": type(None)}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 _ITERATORS: tuple[type, ...] = (
@@ -97,6 +113,7 @@ class Encoder:
         self._nodes = 0
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
+        """The value as JSON can hold it. Raises Malformed where it is too large or too deep."""
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise Malformed("a value nested too deep or too large")
@@ -162,6 +179,7 @@ class Decoder:
         self._nodes = 0
 
     def __call__(self, data: Any, depth: int = 0) -> Any:
+        """The value. Raises Malformed where it is none, too large or too deep."""
         self._nodes += 1
         if depth > MAX_DEPTH or self._nodes > MAX_NODES:
             raise Malformed("a value nested too deep or too large")

@@ -110,4 +110,5 @@ class Cage:
 
 def _prctl(option: int, value: int, pointer: object = 0) -> None:
     if _LIBC.prctl(option, ctypes.c_ulong(value), pointer, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl({option}) was refused")
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}) was refused: {os.strerror(number)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import codec
 from .candidate import shown
-from .remote import TEST, Line, Remote, Unsendable
+from .remote import TEST, Gone, Line, Unsendable
 
 
 def judge(fd: int, report: int) -> None:
@@ -20,7 +20,7 @@ def judge(fd: int, report: int) -> None:
     job = codec.receive(report)
     tests = [_prepared(text, job["setup"], job["entry_point"]) for text in job["tests"]]
     line = Line(fd)
-    found = line.start(job["code"], job["setup"])
+    found = line.start(job["code"], job["setup"], job["parse_only"])
     outcomes = [_run(*test, job["setup"], line) for test in tests]
     found["passed"] = [passed for passed, _ in outcomes]
     found["reasons"] = [reason for _, reason in outcomes]
@@ -96,11 +96,13 @@ def _run(code: Any, names: frozenset[str], unsupported: str, setup: str, line: L
     if line.gone:
         return False, line.gone
     scope = _scope(setup)
-    scope |= {name: Remote(line, ["name", name]) for name in names}
     try:
+        scope |= {name: line.named(name) for name in names}
         exec(code, scope)
     except Unsendable as error:
         return None, str(error)
+    except Gone as error:
+        return False, str(error)
     except BaseException as error:
         return False, shown(error).rstrip(": ")
     return (False, line.gone) if line.gone else (True, "")

@@ -1,4 +1,4 @@
-"""Landlock: no file and no connection, enforced by the kernel on this process and all it may become (man 7 landlock)."""
+"""Landlock: no file and no connection, enforced by the kernel on a process for good (man 7 landlock)."""
 
 import ctypes
 import os

@@ -14,20 +14,22 @@ from collections.abc import Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-LOADED = (
-    "abc array ast base64 binascii bisect builtins calendar cmath codecs collections collections.abc contextlib copy "
-    "csv ctypes dataclasses datetime decimal difflib enum errno fractions functools gc hashlib heapq html io itertools "
-    "json keyword locale math numbers operator os pprint queue random re reprlib secrets select signal socket "
-    "statistics string struct sys textwrap threading time traceback types typing unicodedata warnings weakref zlib "
-    "_bz2 _lzma _posixsubprocess _queue _uuid _multiprocessing pyexpat _elementtree _zoneinfo _strptime "
-    "encodings.ascii encodings.latin_1 encodings.utf_16 encodings.utf_32 encodings.cp1252"
-).split()
-IN_MEMORY = (
-    "argparse asyncio bz2 cmd colorsys concurrent configparser contextvars dis doctest email encodings fileinput fnmatch "
-    "getopt getpass gettext glob graphlib gzip hmac inspect ipaddress linecache logging lzma multiprocessing opcode "
-    "optparse pathlib pickle pickletools platform profile runpy sched selectors shelve shlex shutil socketserver stat "
-    "stringprep subprocess symtable tempfile timeit token tokenize trace unittest urllib uuid xml zipfile zoneinfo"
-).split()
+_LOADED = """
+__future__ abc array ast base64 binascii bisect builtins calendar cmath codecs collections collections.abc contextlib
+copy csv ctypes dataclasses datetime decimal difflib enum errno fractions functools gc hashlib heapq html io itertools
+json keyword locale math numbers operator os pprint queue random re reprlib secrets select signal socket statistics
+string struct sys textwrap threading time traceback types typing unicodedata warnings weakref zlib _bz2 _contextvars
+_elementtree _lzma _multiprocessing _pickle _posixsubprocess _queue _strptime _uuid _zoneinfo mmap pyexpat termios
+encodings.ascii encodings.latin_1 encodings.utf_16 encodings.utf_32 encodings.cp1252
+"""
+_IN_MEMORY = """
+_compression argparse asyncio bdb bz2 cmd code codeop colorsys concurrent configparser contextvars dis doctest email
+encodings fileinput fnmatch getopt getpass gettext glob graphlib gzip hmac inspect ipaddress linecache logging lzma
+multiprocessing opcode optparse pathlib pdb pickle pickletools platform profile quopri runpy sched selectors shelve
+shlex shutil socketserver stat stringprep subprocess symtable tempfile timeit token tokenize trace unittest urllib
+uuid xml zipfile zoneinfo
+"""
+LOADED, IN_MEMORY = tuple(_LOADED.split()), tuple(_IN_MEMORY.split())
 
 
 class Library:

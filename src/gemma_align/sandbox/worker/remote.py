@@ -39,6 +39,7 @@ class Remote:
         self.__dict__["_line"], self.__dict__["_tagged"] = line, tagged
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls it in the program's process."""
         return self._line.ask("call", self, args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -99,12 +100,12 @@ class Line:
         self._fd = fd
         self.gone = ""  # why, once it has
 
-    def start(self, code: str, setup: str) -> dict[str, Any]:
+    def start(self, code: str, setup: str, parse_only: bool) -> dict[str, Any]:
         """Hands the program over. What is known of it: parsed, ran, ready (for calls), error."""
         found: dict[str, Any] = {"parsed": False, "ran": False, "ready": False, "error": ""}
         try:
-            codec.send(self._fd, {"code": code, "setup": setup})
-            for stage in ("parsed", "ran", "ready"):
+            codec.send(self._fd, {"code": code, "setup": setup, "parse_only": parse_only})
+            for stage in ("parsed",) if parse_only else ("parsed", "ran", "ready"):
                 said = codec.receive(self._fd)
                 found[stage] = isinstance(said, dict) and said.get("ok") is True
                 if not found[stage]:
@@ -115,8 +116,17 @@ class Line:
         except codec.Malformed as error:
             found["error"] = str(error)
         if not found["ready"]:
-            self.gone = found["error"]
+            self.gone = found["error"] or "it isn't run"
         return found
+
+    def named(self, name: str) -> Any:
+        """What a name stands for: a value, or a proxy, of a function say; also where there is nothing of that name."""
+        proxy = Remote(self, ["name", name])
+        try:
+            value = self.ask("value", proxy)
+        except NameError:
+            return proxy
+        return proxy if isinstance(value, Remote) else value
 
     def ask(self, does: str, target: Remote, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """One request. What the program did to lists, dictionaries and sets that it was given is done here too.

@@ -8,6 +8,7 @@ the job's descriptor; each is answered by one message.
 """
 
 import array
+import contextlib
 import gc
 import json
 import os
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import candidate, codec, confine, judge, landlock, library
+from . import candidate, codec, confine, judge, library
 
 JUDGE_CPU = 3  # times the program's limit
 LAST_WORDS = 10.0  # seconds the judge has for its verdict after the program's time is up
@@ -112,7 +113,8 @@ def _run(control: socket.socket, report: int, limits: dict[str, Any], cage: conf
     finally:
         os.close(watched)
     program_end, judge_end = (_end(pid) for pid in pids)
-    spent = program_end["signal"] in (signal.SIGXCPU, signal.SIGKILL) and program_end["cpu_seconds"] >= cpu
+    killed, used = program_end["signal"], program_end["cpu_seconds"]
+    spent = killed == signal.SIGXCPU or (killed == signal.SIGKILL and used >= cpu)  # the latter: it ignored the former
     return {
         "timeout": late or spent or judge_end["signal"] == signal.SIGXCPU,
         "seconds": time.monotonic() - started,
@@ -135,10 +137,8 @@ def _fork(child: Callable[[], None]) -> int:
 
 def _end(pid: int) -> dict[str, Any]:
     """Kills a child that may have ended by itself, and says how it ended."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     _, status, used = os.wait4(pid, 0)
     return {
         "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
