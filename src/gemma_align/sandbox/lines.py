@@ -62,6 +62,8 @@ def _program(text: str) -> Program:
     except RecursionError:
         raise ValueError("nested too deep") from None
     name = line.entry_point
+    if name and not name.isidentifier():
+        raise ValueError(f"entry_point: a name was wanted, given {name!r}")
     if isinstance(line.tests, str) and not name:
         raise ValueError("entry_point: wanted, as tests is a text with check(candidate)")
     # A prompt that is the function's own head (HumanEval) is continued by the response
@@ -73,5 +75,5 @@ def _program(text: str) -> Program:
 
 def _said(fault: object) -> str:
     assert isinstance(fault, dict)
-    place = ".".join(str(part) for part in fault["loc"] if part not in ("constrained-str", "list[constrained-str]"))
+    place = ".".join(str(part) for part in fault["loc"])
     return f"{place}: {fault['msg']}" if place else str(fault["msg"])

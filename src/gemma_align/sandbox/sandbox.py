@@ -55,9 +55,10 @@ class Sandbox:
         self._idle: queue.SimpleQueue[Zygote] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
-        self._pool = ThreadPoolExecutor(num_workers or len(os.sched_getaffinity(0)), "sandbox")
+        wanted = num_workers or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(wanted, "sandbox")
         try:
-            for zygote in self._pool.map(lambda _: self._start(), range(self._pool._max_workers)):
+            for zygote in self._pool.map(lambda _: self._start(), range(wanted)):
                 self._idle.put(zygote)
                 self._layers = zygote.layers
             self.probes = self._checked()
@@ -130,7 +131,7 @@ class Sandbox:
                     log.warning("a process of the sandbox ended (%s): starting another", why)
                     zygote.close()
                     with self._lock:
-                        self._zygotes.remove(zygote)
+                        self._zygotes = [other for other in self._zygotes if other is not zygote]
                     zygote = self._start()
         finally:
             self._idle.put(zygote)
