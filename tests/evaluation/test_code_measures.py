@@ -40,14 +40,15 @@ def test_a_fenced_program_that_is_followed_by_prose():
 
 
 def test_without_tests():
-    same, near, far = measure([UNTESTED] * 3, ["```\nx = sorted(a,  key=len)\n```", "x = sorted(a)", "import os"])
+    responses = ["```\nx = sorted(a,  key=len)\n```", "x = sorted(a)", "import os", "x = ("]
+    same, near, far, broken = measure([UNTESTED] * 4, responses)
     assert same["exact_match"] == 1
     assert near["exact_match"] == far["exact_match"] == 0
     assert same["bleu"] == pytest.approx(1)
     assert 0 < far["bleu"] < near["bleu"] < 1 or far["bleu"] == 0 < near["bleu"] < 1
     assert all(row["parses"] == 1 for row in (same, near, far))
     assert all("pass@1" not in row and "runs" not in row for row in (same, near, far))
-    assert of(UNTESTED, "x = (")["parses"] == 0
+    assert broken["parses"] == 0
 
 
 def test_what_has_no_tests_is_not_run():
@@ -90,9 +91,9 @@ def test_humaneval_tests_by_helpers_that_the_program_cant_redefine():
     }
     example = humaneval(fields, CUE).example
     assert example.prompt == fields["prompt"]  # as published
-    assert of(example, "    return -xs[0] / xs[1]\n")["pass@1"] == 1
-    assert of(example, "    return 7\n")["pass@1"] == 0
-    assert of(example, "    global poly\n    poly = lambda xs, x: 0\n    return 7\n")["pass@1"] == 0
+    bodies = ["return -xs[0] / xs[1]", "return 7", "global poly\n    poly = lambda xs, x: 0\n    return 7"]
+    rows = measure([example] * 3, [f"    {body}\n" for body in bodies])
+    assert [row["pass@1"] for row in rows] == [1, 0, 0]
 
 
 def test_mbpp_prompt_is_the_published_one():

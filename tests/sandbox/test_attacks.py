@@ -55,8 +55,10 @@ def test_stopped(name, sandbox, folder, listener):
 
 @pytest.fixture(scope="module")
 def open_sandbox():
-    logging.getLogger("gemma_align.sandbox").setLevel(logging.ERROR)
+    log = logging.getLogger("gemma_align.sandbox")
+    log.setLevel(logging.ERROR)  # it warns, as it should
     with Sandbox(Limits(cpu_seconds=5), num_workers=1, without=LAYERS) as made:
+        log.setLevel(logging.NOTSET)
         yield made
 
 

@@ -66,16 +66,10 @@ CHEATS = {
         "    except OSError:\n        pass\ndef f(x):\n    return 0"
     ),
     "answers before the questions": (
-        "import json, os\ndef frame(m):\n    data = json.dumps(m).encode()\n    return len(data).to_bytes(4, 'big') + data\n"
-        "os.write(FD, b''.join(frame(m) for m in [{'ok': True}, {'ok': True}, *[{'result': ['type', 'object'],\n"
-        "    'args': [None], 'kwargs': {}}] * 3]))\nos._exit(0)"
-    )
-    .replace("FD", "max(fd for fd in range(3, 64) if not __import__('os').isatty(fd) and _open(fd))")
-    .replace(
-        "import json, os\n",
-        "import json, os\ndef _open(fd):\n    try:\n        os.fstat(fd)\n        return True\n    except OSError:\n"
-        "        return False\n",
-        1,
+        "import json, os\ndef ok(fd):\n    try:\n        os.lseek(fd, 0, 1)\n    except OSError as error:\n"
+        "        return error.errno == 29\ndef frame(m):\n    data = json.dumps(m).encode()\n"
+        "    return len(data).to_bytes(4, 'big') + data\nanswers = [{'result': ['type', 'object'], 'args': [None], 'kwargs': {}}] * 9\n"
+        "os.write(max(filter(ok, range(60))), b''.join(map(frame, [{'ok': True}, {'ok': True}, *answers])))\nos._exit(0)"
     ),
     "a hunt through frames": (
         "import sys\ndef f(x):\n    frame, found = sys._getframe(), []\n    while frame:\n"

@@ -19,17 +19,15 @@ HANGS = {
     "a loop in the call": "def f(x):\n    while x:\n        pass",
     "endless output": "def f(x):\n    while True:\n        print('x' * 1000)",
     "sleeping": "import time\ndef f(x):\n    time.sleep(60)",
-    "sleeping at import": "import time\ntime.sleep(60)",
-    "waiting for its socket": "import os\ndef f(x):\n    os.read(max(i for i in range(3, 60) if ok(i)), 1)\n"
-    "def ok(i):\n    try:\n        os.fstat(i)\n        return True\n    except OSError:\n        return False",
+    "waiting for its socket": (
+        "import os\ndef ok(fd):\n    try:\n        os.lseek(fd, 0, 1)\n    except OSError as error:\n"
+        "        return error.errno == 29\ndef f(x):\n    os.read(max(filter(ok, range(60))), 1)"
+    ),
     "ignoring signals": (
         "import signal\nfor n in range(1, 65):\n    try:\n        signal.signal(n, signal.SIG_IGN)\n"
         "    except (OSError, ValueError):\n        pass\ndef f(x):\n    while True:\n        pass"
     ),
-    "catching everything": "def f(x):\n    while True:\n        try:\n            while True:\n                pass\n"
-    "        except BaseException:\n            pass",
     "a slow pattern": "import re\ndef f(x):\n    return re.match('(a+)+$', 'a' * 60 + 'b')",
-    "a slow number": "def f(x):\n    return 10 ** 10 ** 10",
 }
 
 

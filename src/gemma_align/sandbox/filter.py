@@ -4,7 +4,7 @@ libseccomp writes it (its numbers, its architectures); the kernel runs it before
 """
 
 import errno
-import tempfile
+import os
 from functools import lru_cache
 
 from gemma_align.sandbox.records import SandboxUnavailable
@@ -47,7 +47,7 @@ def seccomp_filter() -> bytes:
         # asyncio's pipe to itself
         rules.add_rule(pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, _FIONBIO))
         rules.add_rule(pyseccomp.ALLOW, "socketpair", pyseccomp.Arg(0, pyseccomp.EQ, _AF_UNIX))
-        with tempfile.TemporaryFile() as file:
+        with open(os.memfd_create("seccomp"), "w+b") as file:  # also where no folder can be written to
             rules.export_bpf(file)
             file.seek(0)
             return file.read()

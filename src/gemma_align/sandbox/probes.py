@@ -9,7 +9,7 @@ from gemma_align.sandbox.records import Grade, Limits, Program
 CONTROL = "computes"  # the positive control: a sandbox in which nothing works refuses everything too
 
 _CODE = """
-import ctypes, os, math, socket
+import ctypes, errno, math, mmap, os, socket
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -41,9 +41,9 @@ def executable_memory():
 
 def too_much():
     try:
-        return len(bytearray(MEMORY))
-    except MemoryError:
-        raise PermissionError(1, "too much") from None
+        return len(mmap.mmap(-1, MEMORY))
+    except OSError as error:
+        raise PermissionError(1, "too much") if error.errno == errno.ENOMEM else error
 
 
 def environment():

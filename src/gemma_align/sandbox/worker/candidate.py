@@ -35,9 +35,9 @@ def serve(fd: int) -> NoReturn:
     codec.send(fd, {"ok": True, "error": ""})
     if job["parse_only"]:
         os._exit(0)
-    for text, name in ((program, "ran"), (job["setup"], "setup")):
+    for text in (program, job["setup"]):
         try:
-            exec(text if name == "ran" else compile(text, "<setup>", "exec", dont_inherit=True), scope)
+            exec(text, scope)
         except BaseException as error:
             codec.send(fd, {"ok": False, "error": shown(error)})
             os._exit(0)

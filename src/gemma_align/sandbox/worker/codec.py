@@ -73,36 +73,28 @@ _ITEMS: dict[str, Any] = {
     "frozenset": frozenset,
     "deque": collections.deque,
 }
-_TYPES: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        int,
-        str,
-        float,
-        bool,
-        list,
-        tuple,
-        set,
-        frozenset,
-        dict,
-        bytes,
-        bytearray,
-        complex,
-        range,
-        object,
-        type,
-    )
-} | {"NoneType": type(None)}
-_NAMES = {cls: name for name, cls in _TYPES.items()}
-_ITERATORS: tuple[type, ...] = (
-    types.GeneratorType,
-    map,
-    filter,
-    zip,
-    enumerate,
-    reversed,
-    *(type(iter(x)) for x in ([], (), set(), {}, {}.values(), {}.items(), "", "é", b"", range(0), range(2**70))),
+_BUILT_IN: tuple[type, ...] = (
+    int,
+    str,
+    float,
+    bool,
+    list,
+    tuple,
+    set,
+    frozenset,
+    dict,
+    bytes,
+    bytearray,
+    complex,
+    range,
+    object,
+    type,
+    type(None),
 )
+_TYPES = {cls.__name__: cls for cls in _BUILT_IN}
+_NAMES = {cls: name for name, cls in _TYPES.items()}
+_ITERABLES: tuple[Any, ...] = ([], (), set(), {}, {}.values(), {}.items(), "", "é", b"", range(0), range(2**70))
+_ITERATORS = (types.GeneratorType, map, filter, zip, enumerate, reversed, *(type(iter(x)) for x in _ITERABLES))
 
 
 class Encoder:

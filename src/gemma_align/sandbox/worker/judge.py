@@ -73,7 +73,8 @@ def _scope(setup: str) -> dict[str, Any]:
 
 def _names_of_program(tree: ast.AST, scope: dict[str, Any], entry_point: str) -> frozenset[str]:
     """Names that the test reads and nobody else defines, and the entry point in any case."""
-    read, written = set(), set()
+    read: set[str] = set()
+    written: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else written).add(node.id)

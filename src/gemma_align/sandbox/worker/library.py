@@ -43,7 +43,8 @@ class Library:
         """As the import system asks."""
         if name not in self._code:
             return None
-        return importlib.machinery.ModuleSpec(name, self, origin="memory", is_package=self._code[name][1])
+        loader: Any = self  # it does what a loader must, without importlib.abc
+        return importlib.machinery.ModuleSpec(name, loader, origin="memory", is_package=self._code[name][1])
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         """None: an ordinary module."""
@@ -71,7 +72,7 @@ def install() -> None:
 
 def _code_of(names: Sequence[str]) -> dict[str, tuple[bytes, bool]]:
     found: dict[str, tuple[bytes, bool]] = {}
-    waiting = [(name, None) for name in names]
+    waiting: list[tuple[str, Sequence[str] | None]] = [(name, None) for name in names]
     while waiting:
         name, path = waiting.pop()
         spec = importlib.machinery.PathFinder.find_spec(name, path)
