@@ -1,6 +1,6 @@
 """How often the refusal classifier agrees with the labels given by hand (docs/results/refusal_labels.jsonl).
 
-python -m benchmarks.refusal_accuracy     prints the tables of docs/evaluation.md
+python -m benchmarks.refusal_accuracy     prints the tables of docs/scorers.md
 
 The prompts are read from the published sets (see `data_folder`); the file holds their ids.
 """

@@ -1,6 +1,6 @@
 """Refusing what harms and answering what doesn't: HH-RLHF, AdvBench, HarmBench, XSTest, or builtin requests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gemma_align.data.builtin.safety import safety_example
 from gemma_align.data.places import Known
@@ -23,10 +23,16 @@ KNOWN = (
 )
 
 
-def _measure(example: Example, response: str) -> Mapping[str, float]:
-    from gemma_align.evaluation.common import measure
+def _measure(examples: Sequence[Example], responses: Sequence[str]) -> Sequence[Mapping[str, float]]:
+    from gemma_align.evaluation.safety import measure  # imported late: it loads the embedding model
 
-    return measure(example, response)
+    return measure(examples, responses)
+
+
+def _ready() -> None:
+    from gemma_align.evaluation.safety import ready
+
+    ready()
 
 
 def _identity(example: Example) -> tuple[str, ...]:
@@ -35,4 +41,4 @@ def _identity(example: Example) -> tuple[str, ...]:
     return tuple(normal_form(text) for text in (*turns, example.prompt, example.response or "", example.rejected or ""))
 
 
-SAFETY = TaskSpec("safety", CUE, KNOWN, safety_example, _identity, _measure)
+SAFETY = TaskSpec("safety", CUE, KNOWN, safety_example, _identity, _measure, _ready)
