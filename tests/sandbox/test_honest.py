@@ -80,10 +80,10 @@ HONEST = {
     ),
     "sleeping": ("import time\ndef f():\n    time.sleep(0.01)\n    return 1", "assert f() == 1"),
     "much of the standard library": (
-        "import logging, unittest, inspect, argparse, pathlib, tempfile, email.message, xml.etree.ElementTree, sched\n"
-        "import urllib.parse, uuid, pickle, zipfile, concurrent.futures, multiprocessing, hashlib, string, heapq, typing\n"
-        "def f():\n    return hashlib.md5(b'').hexdigest()[:4], xml.etree.ElementTree.fromstring('<a b=\"1\"/>').get('b')",
-        "assert f() == ('d41d', '1')",
+        "import logging, unittest, inspect, argparse, pathlib, tempfile, email.message, sched\n"
+        "import urllib.parse, uuid, pickle, concurrent.futures, subprocess, hashlib, string, heapq, typing\n"
+        "def f():\n    return hashlib.md5(b'').hexdigest()[:4], hashlib.new('sha256', b'').hexdigest()[:2]",
+        "assert f() == ('d41d', 'e3')",
     ),
     "deep recursion": (
         "import sys\nsys.setrecursionlimit(20000)\ndef f(n):\n    return 0 if n == 0 else 1 + f(n - 1)",

@@ -94,7 +94,15 @@ _BUILT_IN: tuple[type, ...] = (
 _TYPES = {cls.__name__: cls for cls in _BUILT_IN}
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 _ITERABLES: tuple[Any, ...] = ([], (), set(), {}, {}.values(), {}.items(), "", "é", b"", range(0), range(2**70))
-_ITERATORS = (types.GeneratorType, map, filter, zip, enumerate, reversed, *(type(iter(x)) for x in _ITERABLES))
+_ITERATORS: tuple[Any, ...] = (
+    types.GeneratorType,
+    map,
+    filter,
+    zip,
+    enumerate,
+    reversed,
+    *(type(iter(x)) for x in _ITERABLES),
+)
 
 
 class Encoder:

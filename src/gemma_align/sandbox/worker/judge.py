@@ -21,7 +21,7 @@ def judge(fd: int, report: int) -> None:
     tests = [_prepared(text, job["setup"], job["entry_point"]) for text in job["tests"]]
     line = Line(fd)
     found = line.start(job["code"], job["setup"], job["parse_only"])
-    outcomes = [_run(*test, job["setup"], line) for test in tests]
+    outcomes = [_run(*test, job["setup"], job["entry_point"], line) for test in tests]
     found["passed"] = [passed for passed, _ in outcomes]
     found["reasons"] = [reason for _, reason in outcomes]
     codec.send(report, found)
@@ -90,7 +90,9 @@ def _names_of_program(tree: ast.AST, scope: dict[str, Any], entry_point: str) ->
     return frozenset(unknown | ({entry_point} - written - {""}))
 
 
-def _run(code: Any, names: frozenset[str], unsupported: str, setup: str, line: Line) -> tuple[bool | None, str]:
+def _run(
+    code: Any, names: frozenset[str], unsupported: str, setup: str, entry_point: str, line: Line
+) -> tuple[bool | None, str]:
     """True, False, or None where the test itself can't be judged here; and why not True."""
     if unsupported:
         return None, unsupported
@@ -98,7 +100,7 @@ def _run(code: Any, names: frozenset[str], unsupported: str, setup: str, line: L
         return False, line.gone
     scope = _scope(setup)
     try:
-        scope |= {name: line.named(name) for name in names}
+        scope |= {name: line.named(name, function=name == entry_point) for name in names}
         exec(code, scope)
     except Unsendable as error:
         return None, str(error)

@@ -1,7 +1,7 @@
 """The standard library for processes that can't open a file: some of it loaded, more of it as code in memory.
 
-What is loaded costs every fork a little (page tables are copied), so only what small programs use is; the rest, as far
-as it is Python, is loaded by a program that asks for it.
+What is loaded costs every fork a little (page tables are copied, five mappings a shared library), so only what small
+programs use is; the rest, as far as it is Python, is loaded by a program that asks for it.
 """
 
 import importlib
@@ -18,16 +18,15 @@ _LOADED = """
 __future__ abc array ast base64 binascii bisect builtins calendar cmath codecs collections collections.abc contextlib
 copy csv ctypes dataclasses datetime decimal difflib enum errno fractions functools gc hashlib heapq html io itertools
 json keyword locale math numbers operator os pprint queue random re reprlib secrets select signal socket statistics
-string struct sys textwrap threading time traceback types typing unicodedata warnings weakref zlib _bz2 _contextvars
-_elementtree _lzma _multiprocessing _pickle _posixsubprocess _queue _strptime _uuid _zoneinfo mmap pyexpat termios
-encodings.ascii encodings.latin_1 encodings.utf_16 encodings.utf_32 encodings.cp1252
+string struct sys textwrap threading time traceback types typing unicodedata warnings weakref zlib _contextvars
+_posixsubprocess _queue _strptime mmap encodings.ascii encodings.latin_1 encodings.utf_16 encodings.utf_32
+encodings.cp1252
 """
 _IN_MEMORY = """
-_compression argparse asyncio bdb bz2 cmd code codeop colorsys concurrent configparser contextvars dis doctest email
-encodings fileinput fnmatch getopt getpass gettext glob graphlib gzip hmac inspect ipaddress linecache logging lzma
-multiprocessing opcode optparse pathlib pdb pickle pickletools platform profile quopri runpy sched selectors shelve
-shlex shutil socketserver stat stringprep subprocess symtable tempfile timeit token tokenize trace unittest urllib
-uuid xml zipfile zoneinfo
+argparse asyncio bdb cmd code codeop colorsys _compat_pickle _compression concurrent configparser contextvars dis
+doctest email encodings fileinput fnmatch getopt gettext glob graphlib gzip hmac inspect ipaddress linecache logging
+opcode optparse pathlib pdb pickle pickletools platform quopri sched selectors shlex shutil socketserver stat
+stringprep subprocess symtable tempfile timeit token tokenize unittest urllib uuid
 """
 LOADED, IN_MEMORY = tuple(_LOADED.split()), tuple(_IN_MEMORY.split())
 
@@ -58,6 +57,7 @@ class Library:
 
 def install() -> None:
     """Loads what is to be loaded, keeps the code of the rest, and forgets where files are."""
+    sys.modules["_hashlib"] = None  # type: ignore[assignment] - OpenSSL's; hashlib has algorithms of its own
     for name in LOADED:
         try:
             importlib.import_module(name)

@@ -119,9 +119,12 @@ class Line:
             self.gone = found["error"] or "it isn't run"
         return found
 
-    def named(self, name: str) -> Any:
-        """What a name stands for: a value, or a proxy, of a function say; also where there is nothing of that name."""
+    def named(self, name: str, function: bool) -> Any:
+        """What a name stands for: a value, or a proxy where it is a function, which needn't be asked for if it is known
+        to be one, and where there is nothing of that name."""
         proxy = Remote(self, ["name", name])
+        if function:
+            return proxy
         try:
             value = self.ask("value", proxy)
         except NameError:
