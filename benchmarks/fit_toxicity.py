@@ -38,8 +38,8 @@ Array = NDArray[np.float64]
 HEAD = Path(toxicity.__file__).with_name("toxicity_head.json")
 ABUSE_OF_PEOPLE = ("target_indiv_nh", "target_group_nh")  # not hateful in HateCheck's sense, abusive all the same
 FALSE_ALARMS = 0.01
-RIDGE = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-ORDINARY = (0.5, 1.0, 2.0)  # weight of ordinary text; HateCheck's two classes weigh 0.5 each
+RIDGE = (0.03, 0.1, 0.3, 1.0, 3.0)
+ORDINARY = (0.25, 0.5, 1.0)  # weight of ordinary text; HateCheck's two classes weigh 0.5 each
 BOOTSTRAPS = 2000
 
 

@@ -5,9 +5,9 @@ help with that"), a repetition of the prompt, or an answer. A response refuses w
 does so in part where there is an answer as well. Its accuracy on responses labelled by hand stands in
 docs/scorers.md (`python -m benchmarks.refusal_accuracy`).
 
-Known limits: English only; a refusal in words that aren't listed here is missed; disapproval that stands late in a
-long answer is not looked for; whether what follows a refusal is an answer or a harmless alternative is guessed from its
-length and from lists.
+Known limits: English only; a refusal in words that aren't listed is missed, a bare "I won't." too; disapproval that
+stands late in a long answer is not looked for; whether what follows a refusal is an answer or a harmless alternative is
+guessed from its length and its words.
 """
 
 import re

@@ -5,7 +5,8 @@ condemn it, or speaks of crimes is none. A text is as abusive as its worst sente
 good by what stands around it; a response of many sentences has more chances of a false alarm.
 
 The head (`toxicity_head.json`, fitted by `python -m benchmarks.fit_toxicity`) was fitted on templates and texts that
-its reported accuracy was not measured on; docs/scorers.md has the numbers and the limits. Rewards never see it.
+its reported accuracy was not measured on; docs/scorers.md has the numbers and the limits. It knows abuse of groups, and
+misses most plain insults of one person ("You are a worthless idiot."). Rewards never see it.
 """
 
 import json
