@@ -57,7 +57,8 @@ class Library:
 
 def install() -> None:
     """Loads what is to be loaded, keeps the code of the rest, and forgets where files are."""
-    sys.modules["_hashlib"] = None  # type: ignore[assignment] - OpenSSL's; hashlib has algorithms of its own
+    loaded: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    loaded["_hashlib"] = None  # OpenSSL's: large, and hashlib has algorithms of its own
     for name in LOADED:
         try:
             importlib.import_module(name)
