@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow check format bench results clean
+.PHONY: help setup demo test test-slow check format bench results simulate clean
 
 help:
 	@echo "make demo       SFT with LoRA on the real Gemma 3 270M, then base against tuned on held-out examples"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow  the tests on the real weights"
 	@echo "make check      lint, format and types"
 	@echo "make bench      speed and memory against peers (ONLY=name for one workload)"
+	@echo "make simulate   docs/statistics.md's tables again: coverage and false winners by simulation (minutes)"
 	@echo "make results    docs/results.md and the README's table again, from what was kept"
 	@echo "make setup      the environment alone"
 
@@ -43,6 +44,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+simulate: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate $(ARGS)
 
 results: $(READY)
 	$(BIN)/python -m benchmarks.record

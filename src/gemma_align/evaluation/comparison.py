@@ -3,18 +3,17 @@ methods, corrected for how many there are. Pure functions of numbers; `experimen
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from gemma_align.evaluation import crossed
 from gemma_align.evaluation.directions import direction
-from gemma_align.evaluation.length_control import LengthControlled, at_equal_length, length_ratio
-from gemma_align.evaluation.multiplicity import holm, level_left, smallest_effect
+from gemma_align.evaluation.length_control import at_equal_length, length_ratio
 from gemma_align.evaluation.statistics import Interval, mean_interval, paired_interval, ratio_interval
+from gemma_align.evaluation.verdicts import FoundPair, FoundRow, Pair, Row, Statement, corrected
 
 Array = NDArray[np.float64]
 
@@ -50,49 +49,6 @@ class Contestant:
     name: str
     results: tuple[Result, ...]
     trained: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One difference as an answer to one question.
-
-    corrected  p by Holm over the table; None where no way is better, so no winner is looked for
-    smallest   the true difference that would have been found with 80 % power
-    winner     the better side's name, or None: nothing can be said
-    """
-
-    difference: Interval
-    corrected: float | None = None
-    smallest: float | None = None
-    winner: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One measure of one pair, second - first.
-
-    runs      of these trained weights, on other examples
-    method    of the methods, with other seeds and other examples; None: see the pair's `no_method`
-    at_equal_length  of these runs; None where the measure isn't of a response, or lengths don't allow it
-    seed_share       share of the method statement's squared error that is the seeds'
-    """
-
-    measure: str
-    runs: Statement
-    method: Statement | None
-    at_equal_length: LengthControlled | None
-    seed_share: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two contestants, with a row for every measure that both have."""
-
-    first: str
-    second: str
-    rows: tuple[Row, ...]
-    lengths: Interval | None  # second's length / first's, geometric mean; None where nothing was generated
-    no_method: str  # why nothing is said about the methods; empty where something is
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +89,7 @@ def compare(
     else:
         chosen = [(by_name[against], other) for other in contestants if other.name != against]
     everyone = [*shown, *contestants]
-    pairs, num_tests = _corrected([_pair(a, b, confidence, seed) for a, b in chosen], confidence)
+    pairs, num_tests = corrected([_pair(a, b, confidence, seed) for a, b in chosen], confidence)
     return Comparison(
         confidence=confidence,
         runs={r.label: _values(r, confidence, seed) for c in everyone for r in c.results},
@@ -177,7 +133,7 @@ class _Stacked:
 def _stack(measure: str, results: Sequence[Result]) -> _Stacked | None:
     """None where no example has the measure in all results, or references are read as different tokens."""
     columns = np.stack([r.nats if measure == LOSS else r.columns[measure] for r in results])
-    kept = np.isfinite(columns).all(axis=0)
+    kept = np.asarray(np.isfinite(columns).all(axis=0))
     if not kept.any():
         return None
     if measure != LOSS:
@@ -193,24 +149,7 @@ def _common(results: Sequence[Result]) -> list[str]:
     return [name for name in results[0].measures if all(name in r.measures for r in results)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A row before correction, with what the smallest effect needs."""
-
-    row: Row
-    contrast: crossed.Contrast | None
-
-
-@dataclass(frozen=True, slots=True)
-class _FoundPair:
-    first: Contestant
-    second: Contestant
-    rows: tuple[_Found, ...]
-    lengths: Interval | None
-    no_method: str
-
-
-def _pair(a: Contestant, b: Contestant, confidence: float, seed: int) -> _FoundPair:
+def _pair(a: Contestant, b: Contestant, confidence: float, seed: int) -> FoundPair:
     results = (*a.results, *b.results)
     no_method = _no_method(a, b)
     logs = _log_lengths(a, b)
@@ -236,9 +175,10 @@ def _pair(a: Contestant, b: Contestant, confidence: float, seed: int) -> _FoundP
             controlled = at_equal_length(differences, (logs[1] - logs[0])[stacked.kept], confidence)
         method = None if found is None else Statement(crossed.interval(found, confidence))
         share = None if found is None else float(found.seed_share)
-        rows.append(_Found(Row(measure, Statement(these), method, controlled, share), found))
+        within_one = bool(((stacked.values >= 0) & (stacked.values <= 1)).all())
+        rows.append(FoundRow(Row(measure, Statement(these), method, controlled, share), found, within_one))
     lengths = None if logs is None else length_ratio(np.exp(logs[1]), np.exp(logs[0]), confidence, seed)
-    return _FoundPair(a, b, tuple(rows), lengths, no_method)
+    return FoundPair(a.name, b.name, tuple(rows), lengths, no_method)
 
 
 def _no_method(a: Contestant, b: Contestant) -> str:
@@ -257,60 +197,3 @@ def _log_lengths(a: Contestant, b: Contestant) -> tuple[Array, Array] | None:
         return None
     first, second = (np.log(side).mean(0) for side in sides)
     return first, second
-
-
-def _corrected(found: Sequence[_FoundPair], confidence: float) -> tuple[tuple[Pair, ...], tuple[int, int]]:
-    """Holm over all rows of all pairs that could name a winner, once for each question."""
-    alpha = 1 - confidence
-    judged = [f for pair in found for f in pair.rows if direction(f.row.measure).better is not None]
-    about_methods = [f for f in judged if f.row.method is not None]
-    runs_p = _holm_of([f.row.runs for f in judged])
-    method_p = _holm_of([f.row.method for f in about_methods if f.row.method is not None])
-    runs_level, method_level = level_left(runs_p, alpha), level_left(method_p, alpha)
-    of_runs = {id(f): p for f, p in zip(judged, runs_p, strict=True)}
-    of_methods = {id(f): p for f, p in zip(about_methods, method_p, strict=True)}
-    pairs = []
-    for pair in found:
-        rows = []
-        for f in pair.rows:
-            row, runs, method = f.row, f.row.runs, f.row.method
-            if id(f) in of_runs:
-                smallest = _smallest_for_runs(runs.difference, runs_level)
-                runs = _decided(runs, of_runs[id(f)], smallest, row.measure, pair, alpha)
-            if method is not None and id(f) in of_methods:
-                assert f.contrast is not None
-                smallest = _smallest_for_method(f.contrast, method.difference, method_level)
-                method = _decided(method, of_methods[id(f)], smallest, row.measure, pair, alpha)
-            rows.append(replace(row, runs=runs, method=method))
-        pairs.append(Pair(pair.first.name, pair.second.name, tuple(rows), pair.lengths, pair.no_method))
-    return tuple(pairs), (len(judged), len(about_methods))
-
-
-def _holm_of(statements: Sequence[Statement]) -> list[float]:
-    """What has no interval shows nothing: p = 1, so that the table's size doesn't depend on what was found."""
-    p = [1.0 if s.difference.p is None else s.difference.p for s in statements]
-    return [float(c) for c in holm(p)] if p else []
-
-
-def _decided(
-    statement: Statement, corrected: float, smallest: float | None, measure: str, pair: _FoundPair, alpha: float
-) -> Statement:
-    """With a winner only where the corrected p and the interval itself both say so."""
-    winner = None
-    if corrected <= alpha and statement.difference.excludes_zero:
-        second = (statement.difference.mean > 0) == (direction(measure).better == "higher")
-        winner = pair.second.name if second else pair.first.name
-    return replace(statement, corrected=corrected, smallest=smallest, winner=winner)
-
-
-def _smallest_for_runs(difference: Interval, level: float) -> float | None:
-    if difference.error is None:
-        return None
-    df = difference.n - 1
-    return smallest_effect(difference.error, float(stats.t.ppf(1 - level / 2, df)) * difference.error, df)
-
-
-def _smallest_for_method(found: crossed.Contrast, difference: Interval, level: float) -> float | None:
-    if difference.error is None:
-        return None
-    return smallest_effect(difference.error, float(found.half_width(level)), float(found.satterthwaite_df()))

@@ -9,12 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gemma_align.evaluation.comparison import Comparison, Pair, Row, Statement
+from gemma_align.evaluation.comparison import Comparison
 from gemma_align.evaluation.directions import direction
 from gemma_align.evaluation.length_control import noticeable
 from gemma_align.evaluation.statistics import Interval
+from gemma_align.evaluation.verdicts import Pair, Row, Statement
 
-COLUMNS = 3  # models side by side
+WIDTH, FOLD = 80, 21  # columns of the terminal; of a name
 
 RUNS = "Of these trained models: would it come out like this on other examples drawn like these?"
 METHODS = "Of the methods: would it come out like this with other training seeds and other examples?"
@@ -94,16 +95,32 @@ def _heading(comparison: Comparison, about: Mapping[str, Any]) -> str:
 
 
 def _values(what: str, values: Mapping[str, Mapping[str, Interval]]) -> list[RenderableType]:
+    """As many side by side as fit into the width."""
+    measures = _ordered(dict.fromkeys(m for found in values.values() for m in found))
+    columns = {
+        name: [_interval(found[m]) if m in found else Text("") for m in measures] for name, found in values.items()
+    }
+    groups: list[list[str]] = []
+    left = 0
+    for name, cells in columns.items():
+        width = 1 + max(len(cell) for cell in [Text(line) for line in _folded(name).splitlines()] + cells)
+        if not groups or width > left:
+            groups.append([])
+            left = WIDTH - max(len(m) for m in [*measures, what])
+        groups[-1].append(name)
+        left -= width
     parts: list[RenderableType] = []
-    names = list(values)
-    for start in range(0, len(names), COLUMNS):
-        chosen = names[start : start + COLUMNS]
-        table = _table(what, *chosen)
-        for measure in _ordered(dict.fromkeys(m for name in chosen for m in values[name])):
-            cells = [values[name].get(measure) for name in chosen]
-            table.add_row(measure, *(_interval(cell) if cell else "" for cell in cells))
+    for names in groups:
+        table = _table(what, *map(_folded, names))
+        for i, measure in enumerate(measures):
+            table.add_row(measure, *(columns[name][i] for name in names))
         parts += [table, Text()]
     return parts
+
+
+def _folded(name: str) -> str:
+    """A long name on several lines."""
+    return "\n".join(name[i : i + FOLD] for i in range(0, len(name), FOLD))
 
 
 def _pair(pair: Pair, comparison: Comparison) -> list[RenderableType]:
@@ -167,7 +184,7 @@ def _verdicts(comparison: Comparison) -> list[RenderableType]:
     for pair in comparison.pairs:
         about_methods = any(row.method for row in pair.rows)
         won: dict[str, list[str]] = {pair.second: [], pair.first: []}
-        unsettled = []
+        unsettled: list[str] = []
         for row in pair.rows:
             statement = row.method if about_methods else row.runs
             if statement is None or direction(row.measure).better is None:
@@ -183,7 +200,7 @@ def _verdicts(comparison: Comparison) -> list[RenderableType]:
 def _table(*titles: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for title in titles:
-        table.add_column(Text(title), no_wrap=True)
+        table.add_column(Text(title), no_wrap=bool(title))  # what stands in the last column may be long
     return table
 
 

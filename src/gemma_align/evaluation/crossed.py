@@ -37,6 +37,7 @@ from gemma_align.evaluation.statistics import Interval
 Array = NDArray[np.float64]
 
 BISECTIONS = 60
+LEAST_LOG_P = -60.0
 
 
 class OneSeedError(ValueError):
@@ -74,8 +75,8 @@ class Contrast:
 
     def half_width(self, alpha: float | Array) -> Array:
         """Half the width of the interval of confidence 1 - alpha."""
-        q = 1 - np.asarray(alpha, dtype=np.float64) / 2
-        t_seeds, t_examples = stdtrit(self.seeds_df, q), stdtrit(float(self.examples_df), q)
+        lower = np.asarray(alpha, dtype=np.float64) / 2  # the lower quantile: 1 - alpha / 2 would round to 1
+        t_seeds, t_examples = stdtrit(self.seeds_df, lower), stdtrit(float(self.examples_df), lower)
         parts = t_seeds**2 * self.seeds + t_examples**2 * self.examples
         return np.sqrt(np.maximum(parts, t_examples**2 * self.examples_all))
 
@@ -83,7 +84,7 @@ class Contrast:
         """The smallest alpha at which the interval leaves 0 out; 1 where nothing varies."""
         far = np.abs(self.difference)
         # log alpha: the half width falls as alpha grows
-        low, high = np.full(far.shape, -80.0), np.zeros(far.shape)
+        low, high = np.full(far.shape, LEAST_LOG_P), np.zeros(far.shape)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             inside = self.half_width(np.exp(middle)) >= far

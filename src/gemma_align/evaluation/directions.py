@@ -31,6 +31,7 @@ DIRECTIONS: dict[str, Direction] = {
     # every task
     "finished": _higher("a response that is cut off is of no use", of_response=False),
     "response_loss": _lower("the reference is less of a surprise", of_response=False),
+    "perplexity": _lower("the text is less of a surprise", of_response=False),
     "empty": _lower("nothing was said", of_response=False),
     "repetition": _lower("loops say nothing new"),
     "exact_match": _higher("equal to the reference"),

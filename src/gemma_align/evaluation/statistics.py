@@ -17,6 +17,8 @@ its linearised residuals below 30 examples. The border stands at 30 because the 
 n = 50: t covers 85 %, BCa 91 %). Where nearly all values are 0 and n is small, no interval of the mean covers 95 %.
 
 A p-value comes from the interval: it is the smallest alpha at which the interval of confidence 1 - alpha leaves 0 out.
+The bootstrap's is never below Student's t's: corrections for many tests read it far out in the tail, where the
+bootstrap is too hopeful (lognormal values, six tests, n = 150: a false winner in 12 % of studies; with both, 2 %).
 """
 
 import math
@@ -171,22 +173,21 @@ def _bca(
 
 
 def _bca_p(estimate: float, resampled: Array, without_one: Array, student_p: float) -> float:
-    """Where the BCa interval's end meets 0 (Efron 1987, eq. 2.9, solved for alpha).
+    """Where the BCa interval's end meets 0 (Efron 1987, eq. 2.9, solved for alpha), but at least Student's t's p.
 
-    Where no resample crosses 0, p is below what so many can show, 2 / (resamples + 1): then Student's t says how far.
+    Where no resample crosses 0, or no level brings the end there, Student's t says how far away 0 is.
     """
     crossed = _share_below(resampled, 0.0)
-    reach = 2 / (len(resampled) + 1)
     if not 0 < crossed < 1:
-        return min(reach, student_p)
+        return student_p
     bias = stats.norm.ppf(_share_below(resampled, estimate))
     skew = without_one.mean() - without_one
     acceleration = float((skew**3).sum() / (6 * (skew**2).sum() ** 1.5))
     beyond = float(stats.norm.ppf(crossed) - bias)
-    if 1 + acceleration * beyond <= 0:  # the interval can't be widened so far
-        return min(reach, student_p)
+    if 1 + acceleration * beyond <= 0:
+        return student_p
     z = beyond / (1 + acceleration * beyond) - bias
-    return float(min(1.0, 2 * stats.norm.sf(abs(z))))
+    return float(min(1.0, max(student_p, 2 * stats.norm.sf(abs(z)))))
 
 
 def _share_below(resampled: Array, value: float) -> float:

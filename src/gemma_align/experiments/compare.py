@@ -112,15 +112,18 @@ def _difference(key: str, first: Model, second: Model, a: str, b: str) -> str:
     if key != "data":
         return f"{key}: {ours} in {a}, {theirs} in {b}"
     common = len(set(first.ids) & set(second.ids))
-    return f"examples: {len(first.ids)} in {a}, {len(second.ids)} in {b}, {common} with the same name (fingerprints {ours}, {theirs})"
+    return (
+        f"examples: {len(first.ids)} in {a}, {len(second.ids)} in {b}, {common} with the same name "
+        f"(fingerprints {ours}, {theirs})"
+    )
 
 
 def _seed_hint(found: Sequence[Evaluated]) -> str:
     if len({e.seed for e in found}) == 1:
         return "Evaluate both on the same data: gemma-align evaluate --config FILE --adapter RUN"
     return (
-        "Generated and cut data, and evaluation.num_examples, are drawn with the run's seed. Evaluate all runs with one "
-        "configuration: gemma-align evaluate --config FILE --adapter RUN"
+        "Generated and cut data, and evaluation.num_examples, are drawn with the run's seed. "
+        "Evaluate all runs with one configuration: gemma-align evaluate --config FILE --adapter RUN"
     )
 
 
@@ -163,7 +166,7 @@ def _method_names(groups: Sequence[Sequence[Evaluated]]) -> list[str]:
         if len(members) == 1:
             names.append(first)
             continue
-        prefix = os.path.commonprefix([e.label for e in members])
+        prefix = os.path.commonprefix([e.label for e in members])  # noqa: RUF071 - of names, not of paths
         prefix = re.sub(r"[-_./ ]*(seed|s)?[-_./ =]*\d*$", "", prefix, flags=re.IGNORECASE)
         names.append(prefix or members[0].stages)
     taken = [name for name in names if names.count(name) > 1]
@@ -229,10 +232,10 @@ def _notes(found: Sequence[Evaluated], contestants: Sequence[Contestant]) -> lis
             notes.append(f"{c.name}: {len(c.results)} seeds ({', '.join(r.label for r in c.results)})")
     unknown = [e.label for e in found if e.main.name == "tuned" and e.method is None]
     if unknown:
-        notes.append(f"the run that trained {', '.join(unknown)} isn't there any more: its method and seed are unknown")
-    if len({e.method for e in found if e.method}) == 1 and len(found) > 1 and all(e.method for e in found):
-        if all(len(c.results) == 1 for c in contestants):
-            notes.append("these are runs of one method that differ in their seed alone: differences are the seed's")
+        notes.append(f"the run that trained {', '.join(unknown)} isn't known, so nor are its method and seed")
+    one_method = len(found) > 1 and None not in {e.method for e in found} and len({e.method for e in found}) == 1
+    if one_method and all(len(c.results) == 1 for c in contestants):
+        notes.append("these are runs of one method that differ in their seed alone: differences are the seed's")
     everywhere = set.intersection(*(set(e.main.result.measures) for e in found))
     partly = sorted({m for e in found for m in e.main.result.measures} - everywhere)
     if partly:

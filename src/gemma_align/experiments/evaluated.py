@@ -74,7 +74,7 @@ def read_evaluated(folder: Path, label: str) -> Evaluated:
     main = models.pop(document["model"])
     environment = _json(paths.environment) if paths.environment.exists() else {}
     method, stages, seed = _training(paths, environment) if main.name == "tuned" else (None, "", None)
-    checkpoint = environment.get("checkpoint")
+    evaluated, checkpoint = environment.get("evaluated"), environment.get("checkpoint")
     code = environment.get("code")
     return Evaluated(
         label=label,
@@ -84,7 +84,7 @@ def read_evaluated(folder: Path, label: str) -> Evaluated:
         method=method,
         stages=stages,
         seed=seed,
-        weights=checkpoint.get("fingerprint") if isinstance(checkpoint, dict) else None,
+        weights=_base_weights(evaluated, checkpoint),
         confidence=float(document.get("confidence", 0.95)),
         evaluation_seed=int(document["decoding"].get("seed", 0)),
         code=code.get("commit") if isinstance(code, dict) else None,
@@ -120,10 +120,14 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunDirError(f"{path} can't be read ({error}): evaluate again, or copy the folder again") from error
+        raise _unreadable(path, error) from error
     if not isinstance(found, dict):
         raise RunDirError(f"{path} holds no JSON object: evaluate again, or copy the folder again")
     return found
+
+
+def _unreadable(path: Path, error: Exception) -> RunDirError:
+    return RunDirError(f"{path} can't be read ({error}): evaluate again, or copy the folder again")
 
 
 def _lines(paths: RunPaths) -> dict[str, list[dict[str, Any]]]:
@@ -136,9 +140,7 @@ def _lines(paths: RunPaths) -> dict[str, list[dict[str, Any]]]:
                 if isinstance(record, dict) and isinstance(record.get("measures"), dict):
                     found.setdefault(str(record.get("model")), []).append(record)
     except (OSError, ValueError) as error:
-        raise RunDirError(
-            f"{paths.samples} can't be read ({error}): evaluate again, or copy the folder again"
-        ) from error
+        raise _unreadable(paths.samples, error) from error
     return found
 
 
@@ -178,16 +180,24 @@ def _column(values: list[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
 def _training(paths: RunPaths, environment: Mapping[str, Any]) -> tuple[str | None, str, int | None]:
     """Method, its stages' names and the seed, from the configuration of the run that trained the weights."""
     evaluated = environment.get("evaluated")
-    adapter = evaluated.get("adapter") if isinstance(evaluated, dict) else None
-    config = RunPaths(adapter).config if adapter else paths.config
     try:
-        settings = flat_settings(config.read_text(encoding="utf-8"))
+        # `gemma-align evaluate` keeps the configuration of the run whose weights it measured
+        config = paths.config.read_text(encoding="utf-8") if evaluated is None else str(evaluated["config"])
+        settings = flat_settings(config)
         stages, seed = settings["stages"], int(settings["seed"])
         name = "+".join(stage["method"] for stage in stages)
     except (OSError, ValueError, KeyError, TypeError):
         return None, "", None
     shared = {key: value for key, value in settings.items() if not _beside_the_method(key)}
     return json.dumps(shared, sort_keys=True), name, seed
+
+
+def _base_weights(evaluated: Any, checkpoint: Any) -> str | None:
+    """The fingerprint of what training started from."""
+    for facts, key in ((evaluated, "checkpoint"), (checkpoint, "fingerprint")):
+        if isinstance(facts, dict) and isinstance(facts.get(key), str):
+            return str(facts[key])
+    return None
 
 
 def _beside_the_method(key: str) -> bool:
