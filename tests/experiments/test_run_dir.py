@@ -241,9 +241,9 @@ HOLDER = """
     from gemma_align.experiments.run_dir import RunDir
     run = RunDir.open(sys.argv[1], sys.argv[2])
     run.metrics.append({"step": 1})
-    worker = os.fork() if len(sys.argv) > 3 else os.getpid()
-    if worker:  # the parent; a worker outlives it
-        print(worker, flush=True)
+    parent = os.fork() if len(sys.argv) > 3 else 0
+    if not parent:  # the holder itself, or a worker, which outlives it, once it has let the lock go
+        print(os.getpid(), flush=True)
     time.sleep(20)
     os._exit(0)
 """
