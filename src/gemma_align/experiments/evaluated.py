@@ -107,7 +107,7 @@ def _document(paths: RunPaths) -> dict[str, Any]:
     if state != "finished" or not paths.evaluation.exists():
         raise RunDirError(
             f"{paths.root}: this run isn't finished (it is {state}), so there is nothing to compare yet: "
-            "go on with it by giving its command with --resume"
+            f"{'wait for its end, or ' if state == 'running' else ''}go on with it by giving its command with --resume"
         )
     document = _json(paths.evaluation)
     lacking = [key for key in _REQUIRED if key not in document]
