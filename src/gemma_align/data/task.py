@@ -42,7 +42,6 @@ class LoadedTask:
     """A task with its examples (a `Task`, see types.py) and the account of where they came from."""
 
     spec: TaskSpec
-
     splits: Mapping[Split, tuple[Example, ...]]
     report: DataReport
 
