@@ -5,6 +5,7 @@ UserError
 ├── DataError         a data file or row that can't be used
 ├── CheckpointError   weights, an adapter or a training checkpoint that can't be had or trusted
 ├── RunDirError       a run folder that is in use or holds another run
+├── RewardError       a part of the reward that can't be computed for an example
 ├── JudgeError        a judge that can't be reached or doesn't answer; its answers so far are kept
 └── SandboxUnavailable  generated programs can't be confined here (gemma_align.sandbox)
 """
@@ -28,6 +29,10 @@ class CheckpointError(UserError):
 
 class RunDirError(UserError):
     """A run folder that is in use or holds another run."""
+
+
+class RewardError(UserError):
+    """A part of the reward that can't be computed for an example; nothing is scored silently as 0."""
 
 
 class JudgeError(UserError):

@@ -86,6 +86,27 @@ class Rollouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """One response as a reward reads it: text alone, so that it can judge what no model of ours wrote.
+
+    finished    it ended by itself; what somebody wrote did
+    num_tokens  of the policy's tokenizer, the end token included; None where nobody counted
+    """
+
+    text: str
+    finished: bool = True
+    num_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a reward says of N answers. The parts are kept everywhere: a total alone can't show what is being hacked."""
+
+    total: Float[Tensor, "N"]
+    parts: Mapping[str, Float[Tensor, "N"]]
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How responses are drawn. Temperature 0 is greedy. top_k and top_p stay off in training: they bias the ratio."""
 
@@ -134,6 +155,17 @@ class Policy(Protocol):
 
     def generate(self, examples: Sequence[Example], num_samples: int, sampling: Sampling) -> Rollouts:
         """`num_samples` responses to each example, grouped by example."""
+        ...
+
+
+class RewardModel(Protocol):
+    """Says how good answers are."""
+
+    def score(self, examples: Sequence[Example], answers: Sequence[Answer]) -> Scores:
+        """One score an answer; `examples[i]` is what `answers[i]` answers. Float32 on the CPU, all finite.
+
+        Raises RewardError, with the example's id, where a part can't be computed: nothing is scored silently as 0.
+        """
         ...
 
 

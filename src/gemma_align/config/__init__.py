@@ -2,6 +2,7 @@
 
 from gemma_align.config.debug import debug_config
 from gemma_align.config.loading import load_config, resolved_yaml
+from gemma_align.config.reward import RewardConfig
 from gemma_align.config.schema import TASK_NAMES, Config, Stage, TaskName
 from gemma_align.config.sections import (
     CheckpointConfig,
@@ -11,7 +12,6 @@ from gemma_align.config.sections import (
     JudgeConfig,
     LoraConfig,
     ModelConfig,
-    RewardConfig,
     RLConfig,
     TrackingConfig,
     TrainingConfig,

@@ -6,13 +6,13 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gemma_align.config.contradictions import contradictions_of_stages
+from gemma_align.config.reward import RewardConfig
 from gemma_align.config.sections import (
     CheckpointConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     Place,
-    RewardConfig,
     RLConfig,
     Section,
     TrackingConfig,

@@ -161,15 +161,6 @@ class RLConfig(Section):
     """How far the probability ratio may move before its gradient is cut (Schulman et al. 2017, eq. 7)."""
 
 
-class RewardConfig(Section):
-    """score = alpha x learned encoder + beta x hard constraints. Read by stages that need a reward."""
-
-    alpha: NotNegative = 1.0
-    """Weight of the learned preference encoder; 0: no encoder is needed."""
-    beta: NotNegative = 1.0
-    """Weight of the constraints (toxicity, repetition, length)."""
-
-
 class JudgeConfig(Section):
     """A model that is shown two responses and says which is better (docs/evaluation.md, "A judge")."""
 
