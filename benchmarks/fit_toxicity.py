@@ -156,7 +156,7 @@ def reference_texts(folder: Path) -> dict[str, dict[str, list[str]]]:
     }
     found: dict[str, dict[str, list[str]]] = {}
     for name, (task_name, data) in sources.items():
-        task = load_task(task_name, data, 0)
+        task = load_task(task_name, data)
         found[name] = {
             s: [e.response for e in task.examples(s) if e.response and "conala" not in e.id][:500]
             for s in ("train", "tune", "report")

@@ -34,7 +34,7 @@ def labelled() -> list[Row]:
 
 def prompts(folder: Path) -> dict[str, str]:
     """The prompts by id."""
-    tasks = [load_task("safety", data, 0) for data in (DataConfig(train=str(folder)), DataConfig(num_builtin=60))]
+    tasks = [load_task("safety", data) for data in (DataConfig(train=str(folder)), DataConfig(num_builtin=60))]
     return {e.id: e.prompt for task in tasks for split in ("train", "tune", "report") for e in task.examples(split)}
 
 

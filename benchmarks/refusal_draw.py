@@ -41,8 +41,8 @@ ROUNDS = {"first": (FIRST,), "second": (FIRST, SECOND)}  # prompts a model by wh
 
 def pools() -> tuple[dict[str, list[Example]], Sequence[Example]]:
     """Prompts by source in a seeded order, and the HH examples that worked ones are taken from."""
-    task = load_task("safety", DataConfig(train=str(data_folder())), SEED)
-    builtin = load_task("safety", DataConfig(num_builtin=60), SEED)
+    task = load_task("safety", DataConfig(train=str(data_folder()), seed=SEED))
+    builtin = load_task("safety", DataConfig(num_builtin=60, seed=SEED))
     harmful = [e for e in (*task.examples("train"), *task.examples("tune")) if e.checks.get("harmful") is True]
     safe = [
         e

@@ -49,7 +49,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
     loaded = load_checkpoint(job["checkpoint"], device=torch.device("cpu"), dtype=torch.float32)
     prompt_format = choose_format("auto", loaded.tokenizer)
     source, name = _data()
-    examples = load_task("clinical", DataConfig(train=source), 0, needs=("response",)).examples("train")
+    examples = load_task("clinical", DataConfig(train=source), needs=("response",)).examples("train")
 
     pairs = [
         fit(prompt_format.prompt_ids(e), prompt_format.response_ids(e.response or ""), MAX_LENGTH, example_id=e.id)

@@ -59,6 +59,19 @@ def test_conversations_become_text():
     )
 
 
+def test_published_shots_come_in_their_order_and_form():
+    """MBPP's README: {task and tests}[BEGIN]{code}[DONE], tasks 2, 3 and 4."""
+    shots = [Example(f"m{i}", f"Task {i}\n", f"code{i}", cue="[BEGIN]") for i in (2, 3, 4)]
+    asked = Example("q", "Task 11\n", "code", cue="[BEGIN]")
+    made = few_shot(TRAIN, asked, 2, 0, published=shots)
+    assert plain_prompt(made) == (
+        "Task 2\n[BEGIN]\ncode2\n[DONE]\n\nTask 3\n[BEGIN]\ncode3\n[DONE]\n\nTask 11\n[BEGIN]\n"
+    )
+    assert first_answer("return 1\n[DONE]\n\nTask 12") == "return 1"
+    other = Example("q", "def f():\n", "code")  # another form: HumanEval's
+    assert few_shot(TRAIN, other, 2, 0, published=shots) == few_shot(TRAIN, other, 2, 0)
+
+
 def test_first_answer_cuts_what_comes_after():
     assert first_answer(f"Denies pain.{SEPARATOR}Prompt 3") == "Denies pain."
     assert first_answer("Denies pain.\n\n###") == "Denies pain."

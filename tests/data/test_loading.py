@@ -20,6 +20,7 @@ class Settings:
     tune: str | None = None
     report: str | None = None
     format: str = "auto"
+    seed: int = 0
     num_builtin: int = 12
     max_train_examples: int | None = None
     max_tune_examples: int | None = None
@@ -49,20 +50,20 @@ def account(report: DataReport):
 
 @pytest.mark.parametrize("name", ["clinical", "safety", "code"])
 def test_builtin(name):
-    task = load_task(name, Settings(), 0)
+    task = load_task(name, Settings())
     assert task.name == name
     for split in ("train", "tune", "report"):
         assert 10 <= len(task.examples(split)) <= 12
     assert account(task.report).keys() <= {"duplicate within train", "duplicate within tune"}
-    again = load_task(name, Settings(), 0)
+    again = load_task(name, Settings())
     assert [s.fingerprint for s in again.report.splits] == [s.fingerprint for s in task.report.splits]
-    assert load_task(name, Settings(), 1).report.splits[0].fingerprint != task.report.splits[0].fingerprint
+    assert load_task(name, Settings(seed=1)).report.splits[0].fingerprint != task.report.splits[0].fingerprint
     assert task.report.splits[0].fingerprint == fingerprint(task.examples("train"))
 
 
 @pytest.mark.parametrize("name", ["clinical", "safety", "code"])
 def test_measures_are_numbers(name):
-    task = load_task(name, Settings(), 0)
+    task = load_task(name, Settings())
     example = task.examples("report")[0]
     (measures,) = task.measure([example], [example.response])
     assert measures["length_ratio"] == 1.0
@@ -70,14 +71,14 @@ def test_measures_are_numbers(name):
 
 
 def test_the_projects_own_configuration_fits():
-    task = load_task("clinical", DataConfig(num_builtin=5, max_train_examples=3), 0)
+    task = load_task("clinical", DataConfig(num_builtin=5, max_train_examples=3))
     assert len(task.examples("train")) == 3
     assert "3 of 5 drawn" in task.report.notes[0]
 
 
 def test_one_file_is_cut_by_a_seeded_hash(tmp_path):
     path = rows_file(tmp_path / "own.jsonl", *sentences(0, 100))
-    first, again, other = (load_task("clinical", Settings(train=path), seed) for seed in (0, 0, 1))
+    first, again, other = (load_task("clinical", Settings(train=path, seed=seed)) for seed in (0, 0, 1))
     sizes = [len(first.examples(split)) for split in ("train", "tune", "report")]
     assert sizes == [81, 9, 10]
     assert prompts(first, "report") == prompts(again, "report") != prompts(other, "report")
@@ -96,7 +97,7 @@ def test_rows_with_one_beginning_are_cut_together(tmp_path):
         rows += [{"prompt": f"p{j}", "response": "r", "history": history} for j in range(5)]
     path = tmp_path / "own.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    task = load_task("safety", Settings(train=str(path)), 0)
+    task = load_task("safety", Settings(train=str(path)))
     starts = {split: {e.history[0].content for e in task.examples(split)} for split in ("train", "tune", "report")}
     assert [len(starts[split]) for split in ("train", "tune", "report")] == [16, 2, 2]
     assert not starts["train"] & (starts["tune"] | starts["report"])
@@ -105,7 +106,7 @@ def test_rows_with_one_beginning_are_cut_together(tmp_path):
 def test_too_few_rows_to_cut(tmp_path):
     path = rows_file(tmp_path / "own.jsonl", *sentences(0, 2))
     with pytest.raises(DataError, match=r"2 distinct rows, too few to cut the report and tune split"):
-        load_task("clinical", Settings(train=path), 0)
+        load_task("clinical", Settings(train=path))
 
 
 def test_train_rows_that_stand_in_the_other_splits_are_dropped(tmp_path):
@@ -115,7 +116,7 @@ def test_train_rows_that_stand_in_the_other_splits_are_dropped(tmp_path):
     train = rows_file(tmp_path / "a.jsonl", *base, base[0].upper(), tune_row.title() + "!", report_row, near, far)
     tune = rows_file(tmp_path / "b.jsonl", tune_row, report_row, tune_row)
     report = rows_file(tmp_path / "c.jsonl", report_row, report_row)
-    task = load_task("clinical", Settings(train=train, tune=tune, report=report), 0)
+    task = load_task("clinical", Settings(train=train, tune=tune, report=report))
     assert prompts(task, "train") == [*base, near, far]  # 5 of 7 shingles is under the threshold, as is 3 of 9
     assert prompts(task, "tune") == [tune_row]
     assert prompts(task, "report") == [report_row, report_row]  # a published set stays as it is
@@ -132,14 +133,14 @@ def test_near_duplicates_are_dropped(tmp_path):
     long = " ".join(f"w{i}" for i in range(40))
     train = rows_file(tmp_path / "a.jsonl", *sentences(0, 5), long.replace("w39", "other"))
     report = rows_file(tmp_path / "c.jsonl", long)
-    task = load_task("clinical", Settings(train=train, tune="builtin", report=report), 0)
+    task = load_task("clinical", Settings(train=train, tune="builtin", report=report))
     assert account(task.report)["train row that nearly stands in report"] == 1
 
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path):
     path = rows_file(tmp_path / "a.jsonl", *sentences(0, 5))
     with pytest.raises(DataError, match=r"train split. Dropped: train row that stands in report \(5 rows"):
-        load_task("clinical", Settings(train=path, tune="builtin", report=path), 0)
+        load_task("clinical", Settings(train=path, tune="builtin", report=path))
 
 
 def test_needs_are_counted(tmp_path):
@@ -147,18 +148,18 @@ def test_needs_are_counted(tmp_path):
     text = [json.dumps({"prompt": p} | ({"response": "r"} if i % 2 else {})) for i, p in enumerate(sentences(0, 10))]
     path.write_text("\n".join(text))
     settings = Settings(train=str(path), tune="builtin", report="builtin")
-    assert len(load_task("safety", settings, 0).examples("train")) == 10
-    task = load_task("safety", settings, 0, needs=("response",))
+    assert len(load_task("safety", settings).examples("train")) == 10
+    task = load_task("safety", settings, needs=("response",))
     assert len(task.examples("train")) == 5
     assert account(task.report) == {"no response to train on": 5}
     with pytest.raises(DataError, match="no rejected to train on"):
-        load_task("safety", settings, 0, needs=("response", "rejected"))
+        load_task("safety", settings, needs=("response", "rejected"))
 
 
 def test_ids_are_given_once(tmp_path):
     first = rows_file(tmp_path / "a.jsonl", *sentences(0, 3), id="same")
     second = rows_file(tmp_path / "b.jsonl", *sentences(10, 2), id="same#2")
-    task = load_task("clinical", Settings(train=first, tune=second, report="builtin"), 0)
+    task = load_task("clinical", Settings(train=first, tune=second, report="builtin"))
     ids = [example.id for split in ("train", "tune") for example in task.examples(split)]
     assert ids == ["same", "same#2", "same#3", "same#2#2", "same#2#3"]
     assert task.report.sources[0].mended == {"id given before: a number was added": 2}
@@ -170,14 +171,29 @@ def test_rows_that_name_their_split(tmp_path):
         return {"task_id": number, "text": text, "code": "def f(): pass", "test_list": [f"assert f() == {number}"]}
 
     path = tmp_path / "mbpp.jsonl"
-    path.write_text("\n".join(json.dumps(row(n)) for n in (5, 20, 30, 520, 610, 620, 630)))
-    whole = load_task("code", Settings(train=str(tmp_path)), 0)
+    path.write_text("\n".join(json.dumps(row(n)) for n in (5, 4, 2, 20, 30, 520, 610, 620, 630)))
+    whole = load_task("code", Settings(train=str(tmp_path)))
     assert [len(whole.examples(split)) for split in ("train", "tune", "report")] == [3, 1, 2]
     assert len(whole.report.sources) == 1  # one file, read once
-    part = load_task("code", Settings(report=str(path)), 0)
+    assert [shot.id for shot in whole.shots] == ["mbpp/mbpp/4", "mbpp/mbpp/2"]
+    assert whole.report.sources[0].kept["shots"] == 2
+    account(whole.report)
+    part = load_task("code", Settings(report=str(path)))
     assert len(part.examples("report")) == 2
     assert len(part.examples("train")) == 12  # builtin
     assert account(part.report)["belongs to the train split, which comes from elsewhere"] == 3
+
+
+def test_rows_without_a_response_neither_train_nor_tune(tmp_path):
+    prompts_only = [{"prompt": text} for text in sentences(0, 40)]
+    answered = [{"prompt": text, "response": "r"} for text in sentences(50, 40)]
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in prompts_only + answered))
+    task = load_task("safety", Settings(train=str(path)), needs=("response",))
+    for split in ("train", "tune"):
+        assert all(example.response is not None for example in task.examples(split))
+    assert any(example.response is None for example in task.examples("report"))
+    assert account(task.report)["no response to tune on"] > 0
 
 
 def test_a_hub_set_brings_its_splits(monkeypatch, tmp_path):
@@ -191,7 +207,7 @@ def test_a_hub_set_brings_its_splits(monkeypatch, tmp_path):
         }.items()
     }
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda name, config: rows))
-    task = load_task("clinical", Settings(train="owner/mts"), 0)
+    task = load_task("clinical", Settings(train="owner/mts"))
     assert [len(task.examples(split)) for split in ("train", "tune", "report")] == [3, 2, 1]
     assert task.report.sources[0].name == "owner/mts (train)"
     assert task.examples("train")[0].id == "mts_dialog/train/1"
@@ -199,16 +215,16 @@ def test_a_hub_set_brings_its_splits(monkeypatch, tmp_path):
 
 def test_unknown_tasks_and_contradictions():
     with pytest.raises(ConfigError, match="did you mean 'clinical'"):
-        load_task("clinic", Settings(), 0)
+        load_task("clinic", Settings())
     with pytest.raises(DataError, match=r"format=builtin reads no files, but there is data.train='x.csv'"):
-        load_task("clinical", Settings(train="x.csv", format="builtin"), 0)
+        load_task("clinical", Settings(train="x.csv", format="builtin"))
 
 
 def test_the_report_can_be_printed_and_stored(tmp_path):
     path = tmp_path / "own.jsonl"
     rows_file(path, *sentences(0, 30))
     path.write_text(path.read_text() + "{broken\n" * 5)
-    report = load_task("clinical", Settings(train=str(path)), 0).report
+    report = load_task("clinical", Settings(train=str(path))).report
     text = "\n".join(report.lines())
     assert "35 rows read, 24 for train" in text
     assert "5 dropped: not JSON" in text
@@ -230,7 +246,7 @@ REAL = {
 def test_published_sets(real_data, name):
     """Counts, and nothing of report or tune in what comes before it."""
     sizes, reasons = REAL[name]
-    task = load_task(name, Settings(train=str(real_data)), 0)
+    task = load_task(name, Settings(train=str(real_data)))
     assert [len(task.examples(split)) for split in ("train", "tune", "report")] == sizes
     assert account(task.report).items() >= reasons.items()
     ids = [example.id for split in ("train", "tune", "report") for example in task.examples(split)]

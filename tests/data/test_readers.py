@@ -94,19 +94,20 @@ def mbpp_row(number, **changes):
 
 
 def test_mbpp(tmp_path):
-    rows = [mbpp_row(n) for n in (1, 10, 11, 510, 511, 600, 601, 974, 975)]
+    rows = [mbpp_row(n) for n in (1, 2, 4, 10, 11, 510, 511, 600, 601, 974, 975)]
     path = write_jsonl(tmp_path / "mbpp.jsonl", *rows, mbpp_row("x"), mbpp_row(700, test_list=[]))
     ledger = Ledger()
     items = read_file(path, "auto", "[BEGIN]", ledger)
-    assert [item.split for item in items] == ["report", "report", "tune", "tune", "train", "train", None]
-    example = items[0].example
+    assert [item.split for item in items] == [None, None, "report", "report", "tune", "tune", "train", "train", None]
+    assert [item.shot for item in items] == [True] * 2 + [False] * 7
+    example = items[2].example
     assert example.prompt == (
         "You are an expert Python programmer, and here is your task: Write a function to add. "
         "Your code should pass these tests:\n\nassert add(1, 2) == 3\nassert add(0, 0) == 0\n"
     )
     assert example.response == "import math\ndef helper(x):\n\treturn x\ndef add(a, b):\n\treturn helper(a) + b"
     assert example.checks["entry_point"] == "add"
-    assert example.checks["hidden_tests"] == ["assert add(-1, 1) == 0"]
+    assert example.checks["hidden_tests"] == []  # passing is the paper's: challenge tests don't count
     assert ledger.sources[0].dropped == {"kept for few-shot prompts (ids 1-10)": 2, "no task_id": 1, "no tests": 1}
 
 
@@ -248,8 +249,8 @@ def test_unknown_columns_are_listed_with_the_known_ones():
         ("mts_dialog/MTS-Dialog-TestSet-1-MEDIQA-Chat-2023.csv", 200, 200, {}),
         ("hh_rlhf_harmless/train.jsonl", 1615, 1607, {"an empty turn": 3, "turns don't alternate": 5}),
         ("hh_rlhf_harmless/validation.jsonl", 267, 265, {"an empty turn": 1, "turns don't alternate": 1}),
-        ("mbpp/mbpp.jsonl", 974, 964, {"kept for few-shot prompts (ids 1-10)": 10}),
-        ("mbpp/sanitized-mbpp.json", 427, 420, {"kept for few-shot prompts (ids 1-10)": 7}),
+        ("mbpp/mbpp.jsonl", 974, 967, {"kept for few-shot prompts (ids 1-10)": 7}),
+        ("mbpp/sanitized-mbpp.json", 427, 423, {"kept for few-shot prompts (ids 1-10)": 4}),
         ("humaneval/HumanEval.jsonl", 164, 164, {}),
         ("mconala_en_train/train.json", 2379, 2379, {}),
         ("xstest/xstest_prompts.csv", 450, 450, {}),

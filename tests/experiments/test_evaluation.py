@@ -18,6 +18,7 @@ from gemma_align.evaluation.summary import summary
 from gemma_align.experiments import evaluation
 from gemma_align.experiments.evaluation import evaluate_models
 from gemma_align.experiments.evaluation_data import task_data
+from gemma_align.experiments.kept import evaluated_once
 from gemma_align.experiments.runner import run
 from gemma_align.models.policy import Policy
 
@@ -70,7 +71,7 @@ def test_every_model_answers_the_same_examples_in_the_same_order(tmp_path, train
     folder = evaluated(tmp_path / "out", "evaluation.few_shot=1", adapter=trained)["clinical"]
     found, rows = document(folder), lines(folder)
     ids = {name: [r["id"] for r in rows if r["model"] == name] for name in ("tuned", "base", "few_shot")}
-    wanted = [e.id for e in load_task("clinical", config().data, 0).examples("report")]
+    wanted = [e.id for e in load_task("clinical", config().data).examples("report")]
     assert ids["tuned"] == ids["base"] == ids["few_shot"] == [name for name in wanted if name in ids["tuned"]]
     assert found["data"] == found["base"]["data"] == found["few_shot"]["data"]
     assert found["decoding"] == found["base"]["decoding"]
@@ -225,7 +226,7 @@ def test_a_folder_of_published_sets_gives_each_task_its_own(tmp_path):
     place = str(published(tmp_path / "sets"))
     sizes = {}
     for name in ("clinical", "safety", "code"):
-        task = load_task(name, task_data(config("data.num_builtin=3"), name, place, several=True), 0)
+        task = load_task(name, task_data(config("data.num_builtin=3"), name, place, several=True))
         sizes[name] = [len(task.examples(split)) for split in ("train", "report")]
         assert {source.format for source in task.report.sources}.isdisjoint({"builtin"})
     assert sizes["clinical"] == [4, 4]
@@ -237,7 +238,7 @@ def test_a_folder_of_published_sets_gives_each_task_its_own(tmp_path):
 def test_a_folder_with_nothing_to_train_on_gives_the_evaluated_examples(tmp_path):
     place = published(tmp_path / "sets")
     shutil.rmtree(place / "hh_small")
-    task = load_task("safety", task_data(config("data.num_builtin=3"), "safety", str(place), several=True), 0)
+    task = load_task("safety", task_data(config("data.num_builtin=3"), "safety", str(place), several=True))
     assert [e.id for e in task.examples("report")] == ["xstest/xstest_prompts/1", "xstest/xstest_prompts/2"]
     assert {e.id.split("/")[0] for e in task.examples("train")} == {"builtin"}
 
@@ -308,6 +309,54 @@ def test_given_again_what_is_finished_is_kept(tmp_path, monkeypatch, capsys):
     assert "clinical is finished already" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert set(json.loads((out / "summary.json").read_text())) == {"clinical", "neutral"}
+
+
+def test_a_killed_evaluation_keeps_the_models_that_were_done(tmp_path, trained, monkeypatch):
+    evaluated(tmp_path / "whole", adapter=trained)
+    real, asked = evaluation.measure, []
+
+    def until_the_base(policy, task, config, diagnostics, *, model, few_shot):
+        asked.append(model)
+        if asked == ["tuned", "base"]:
+            raise KeyboardInterrupt
+        return real(policy, task, config, diagnostics, model=model, few_shot=few_shot)
+
+    monkeypatch.setattr(evaluation, "measure", until_the_base)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(out, adapter=trained)
+    kept = out / "clinical" / "evaluated"
+    assert [path.name for path in kept.iterdir()] == ["tuned.json"]
+    evaluated(out, adapter=trained)
+    assert asked == ["tuned", "base", "base"]
+    assert not kept.exists()
+    for name in ("evaluation.json", "samples.jsonl"):
+        assert (out / "clinical" / name).read_bytes() == (tmp_path / "whole" / "clinical" / name).read_bytes()
+
+
+def test_a_damaged_evaluation_is_made_again(tmp_path):
+    """And what is read back is equal to what was made."""
+    made = []
+
+    def measure():
+        made.append(evaluation.Evaluation("clinical", "report", "base", {}, (), "", {"seed": 0}, "plain", 0.95))
+        return made[-1]
+
+    assert evaluated_once(tmp_path, "base", measure) == evaluated_once(tmp_path, "base", measure)
+    assert len(made) == 1
+    (tmp_path / "base.json").write_text('{"task": "clin')
+    assert evaluated_once(tmp_path, "base", measure) == made[0]
+    assert len(made) == 2
+
+
+def test_what_could_not_be_measured_is_told(tmp_path, monkeypatch):
+    assert evaluated(tmp_path / "all")["clinical"]
+    assert document(tmp_path / "all" / "clinical")["left_out"] == {}
+    monkeypatch.setattr("gemma_align.evaluation.embedding.is_available", lambda: False)
+    evaluated(tmp_path / "less")
+    less = document(tmp_path / "less" / "clinical")
+    assert list(less["left_out"]) == ["semantic_similarity"]
+    assert "semantic_similarity" not in less["measures"]
 
 
 def test_a_folder_keeps_one_model_s_evaluation(tmp_path, trained):

@@ -83,7 +83,7 @@ def test_the_adapter_loads_in_plain_peft_with_the_same_logits(unbroken):
     plain = PeftModel.from_pretrained(
         load_checkpoint("tiny", device="cpu", dtype=torch.float32).model, str(folder / "adapter")
     )
-    example = load_task("clinical", load_config(folder / "config.yml").data, 0).examples("report")[0]
+    example = load_task("clinical", load_config(folder / "config.yml").data).examples("report")[0]
     responses = policy.encode([example])
     ids = torch.tensor([[*responses.prompt_ids[0], *responses.ids[0].tolist()]])
     with torch.no_grad():
@@ -101,7 +101,7 @@ def test_the_adapter_loads_in_plain_peft_with_the_same_logits(unbroken):
 def test_the_trained_policy_and_its_base_can_be_sampled(unbroken):
     folder, _ = unbroken
     config = load_config(folder / "config.yml")
-    examples = load_task("clinical", config.data, 0).examples("report")[:2]
+    examples = load_task("clinical", config.data).examples("report")[:2]
     lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     for base, name in ((False, "tuned"), (True, "base")):
         said = {x["id"]: x["response"] for x in lines if x["model"] == name}

@@ -93,17 +93,20 @@ class DataConfig(Section):
     """Where examples come from. Paths start from the folder in which the command is given."""
 
     train: Place = "builtin"
-    """`builtin` (generated from the seed), a file, a folder, or a hub id."""
+    """`builtin` (generated from `data.seed`), a file, a folder, or a hub id."""
     tune: Place | None = None
     """For choosing settings and the best checkpoint; null: builtin beside builtin, else rows cut from `train`."""
     report: Place | None = None
     """For the numbers that are reported, never looked at while choosing; null: as for `tune`."""
     format: DataFormat = "auto"
     """How the files are written; `auto` looks at names and columns and says what it took."""
+    seed: CountOrZero = 0
+    """Of what is generated, cut, drawn and shown as worked examples. Apart from the run's seed, so that runs with
+    several seeds learn from the same examples and are evaluated on the same ones."""
     num_builtin: Count = 400
     """Examples that are generated for each split of a builtin set."""
     max_train_examples: Count | None = None
-    """Take at most this many (drawn with the seed); null: all."""
+    """Take at most this many (drawn with `data.seed`); null: all."""
     max_tune_examples: Count | None = None
     """As above."""
     max_report_examples: Count | None = None

@@ -1,7 +1,7 @@
 """Data: readers of published formats, generated sets, cleaning, splits, and the prompt formats.
 
 from gemma_align.data import load_task
-task = load_task("clinical", config.data, seed=0)
+task = load_task("clinical", config.data)
 print("\\n".join(task.report.lines()))
 """
 

@@ -9,10 +9,18 @@ from gemma_align.data.text import normal_form
 from gemma_align.types import Example
 
 SEPARATOR = "\n\n###\n\n"
+END = "[DONE]"  # closes a program in MBPP's published prompt
 
 
 def few_shot(
-    train: Sequence[Example], example: Example, k: int, seed: int, *, max_chars: int = 4000, max_shot_chars: int = 1200
+    train: Sequence[Example],
+    example: Example,
+    k: int,
+    seed: int,
+    *,
+    published: Sequence[Example] = (),
+    max_chars: int = 4000,
+    max_shot_chars: int = 1200,
 ) -> Example:
     """The example with up to `k` worked ones in plain form before its prompt; id, answer and checks stay.
 
@@ -20,7 +28,13 @@ def few_shot(
     those of the same section (where examples say one) first. Fewer are taken where `max_chars` would be passed.
     Which ones depends on the seed and the example only. A base model goes on after its answer with a made-up next
     example: cut its text with `first_answer`.
+
+    Where the example's set was published with worked ones of the same form (`published`, told by the cue), the first
+    `k` of those are taken instead, in their order, each closed by `[DONE]` (MBPP's prompt, Austin et al. 2021).
     """
+    if published and example.cue == published[0].cue:
+        shown = "".join(f"{plain_prompt(shot)}{shot.response}\n{END}\n\n" for shot in published[:k])
+        return replace(example, prompt=shown + plain_prompt(example), history=(), cue="")
     section = example.checks.get("section")
     shots: list[str] = []
     total = 0
@@ -43,4 +57,4 @@ def few_shot(
 
 def first_answer(text: str) -> str:
     """A few-shot response up to where the next worked example would start."""
-    return text.split(SEPARATOR.strip())[0].rstrip()
+    return text.split(SEPARATOR.strip())[0].split(END)[0].rstrip()

@@ -6,7 +6,7 @@ The rules, in order (docs/data.md states them for users):
    cut from the training rows by a seeded hash; without any file it is generated (builtin).
 2. Duplicates in train and tune are dropped. A report set that was given is never touched: it stays the published one.
 3. Rows of tune that stand in report, and rows of train that stand in either, are dropped, near duplicates as well.
-4. Training rows without what the method needs are dropped. `max_*_examples` draws a seeded subset.
+4. Rows of train and tune without what the method needs are dropped. `max_*_examples` draws a seeded subset.
 """
 
 from collections.abc import Collection
@@ -33,22 +33,24 @@ class _Pool:
 
     spec: TaskSpec
     settings: DataSettings
-    seed: int
     ledger: Ledger = field(default_factory=Ledger)
     items: dict[Split, list[Item]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    shots: dict[str, Example] = field(default_factory=dict)  # by id: a file may be read for several splits
     given: set[Split] = field(default_factory=set)  # splits that a source was found for
 
 
-def load(spec: TaskSpec, settings: DataSettings, seed: int, needs: Collection[str]) -> LoadedTask:
+def load(spec: TaskSpec, settings: DataSettings, needs: Collection[str]) -> LoadedTask:
     """See `tasks.load_task`."""
-    pool = _Pool(spec, settings, seed)
+    pool = _Pool(spec, settings)
     _read(pool)
-    for split in ("train", "tune"):
+    fitted: tuple[Split, ...] = ("train", "tune")  # learnt from, or chosen by
+    for split in fitted:
         _drop_duplicates(pool, split)
     _cut_missing(pool)
     _keep_apart(pool, "tune", ("report",))
     _keep_apart(pool, "train", ("tune", "report"))
-    _drop_lacking(pool, needs)
+    for split in fitted:
+        _drop_lacking(pool, split, needs)
     _rename_repeated_ids(pool)
     caps = {
         "train": settings.max_train_examples,
@@ -59,13 +61,13 @@ def load(spec: TaskSpec, settings: DataSettings, seed: int, needs: Collection[st
     for split, items in pool.items.items():
         if not items:
             raise DataError(_empty(pool, split))
-        splits[split] = subset([item.example for item in items], caps[split], seed)
+        splits[split] = subset([item.example for item in items], caps[split], settings.seed)
         if len(splits[split]) < len(items):
             pool.ledger.notes.append(f"{split}: {len(splits[split]):,} of {len(items):,} drawn (max_{split}_examples)")
         for item in items:
             item.source.kept[split] += 1
     report = pool.ledger.close(spec.name, {s: (len(rows), fingerprint(rows)) for s, rows in splits.items()})
-    return LoadedTask(spec, splits, report)
+    return LoadedTask(spec, splits, report, tuple(pool.shots.values()))
 
 
 def _read(pool: _Pool) -> None:
@@ -94,7 +96,7 @@ def _read(pool: _Pool) -> None:
 def _generate(pool: _Pool, split: Split) -> None:
     source = pool.ledger.open(f"builtin {pool.spec.name}, {split}", BUILTIN)
     for index in range(pool.settings.num_builtin):
-        example = pool.spec.builtin(pool.seed, split, index)
+        example = pool.spec.builtin(pool.settings.seed, split, index)
         source.num_read += 1
         pool.items[split].append(Item(example, example.prompt, split, source, index))
     pool.given.add(split)
@@ -135,6 +137,10 @@ def _require_fitting(pool: _Pool, name: str, read_as: str) -> None:
 
 def _sort_in(pool: _Pool, items: list[Item], read_as: Split, welcome: set[Split]) -> None:
     for item in items:
+        if item.shot:
+            pool.shots[item.example.id] = item.example
+            item.source.kept["shots"] += 1
+            continue
         split = item.split or read_as
         if split in welcome:
             pool.items[split].append(item)
@@ -165,7 +171,7 @@ def _cut_missing(pool: _Pool) -> None:
             f"give {' and '.join(f'data.{split}' for split in missing)}, or more rows"
         )
     for split in missing:
-        leaving = cut(keys, CUT_SHARE, pool.seed, split)
+        leaving = cut(keys, CUT_SHARE, pool.settings.seed, split)
         items = pool.items["train"]
         pool.items[split] = [item for item, key in zip(items, keys, strict=True) if key in leaving]
         pool.items["train"] = [item for item, key in zip(items, keys, strict=True) if key not in leaving]
@@ -188,15 +194,15 @@ def _keep_apart(pool: _Pool, split: Split, others: tuple[Split, ...]) -> None:
         pool.items[split] = kept
 
 
-def _drop_lacking(pool: _Pool, needs: Collection[str]) -> None:
+def _drop_lacking(pool: _Pool, split: Split, needs: Collection[str]) -> None:
     kept = []
-    for item in pool.items["train"]:
+    for item in pool.items[split]:
         lacking = [name for name in needs if getattr(item.example, name) is None]
         if lacking:
-            item.source.drop(item.line, f"no {lacking[0]} to train on")
+            item.source.drop(item.line, f"no {lacking[0]} to {split} on")
         else:
             kept.append(item)
-    pool.items["train"] = kept
+    pool.items[split] = kept
 
 
 def _rename_repeated_ids(pool: _Pool) -> None:

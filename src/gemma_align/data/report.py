@@ -39,7 +39,7 @@ class SourceReport:
     name: str
     format: str
     num_read: int
-    kept: Mapping[str, int]  # by split
+    kept: Mapping[str, int]  # by split, and "shots": worked examples that the set was published with
     dropped: Mapping[str, int]  # by reason
     mended: Mapping[str, int]  # rows that were changed and kept, by what was done
     problems: tuple[Problem, ...]

@@ -24,6 +24,7 @@ class TaskSpec:
     identity  what makes two rows duplicates: the prompt alone (one right answer), or prompt and answers (pairs)
     measure   quality measures of each response, all at once: programs run in parallel, embeddings in batches
     ready     raises a UserError where something that `measure` needs isn't there
+    left_out  measures that can't be had here, each with the reason
     measure_samples  measures of each example from several sampled responses
     """
 
@@ -33,7 +34,8 @@ class TaskSpec:
     builtin: Builtin
     identity: Callable[[Example], tuple[str, ...]]
     measure: Measure
-    ready: Callable[[], None]
+    ready: Callable[[], None] = lambda: None
+    left_out: Callable[[], Mapping[str, str]] = dict
     measure_samples: SampledMeasure | None = None
 
 
@@ -44,6 +46,7 @@ class LoadedTask:
     spec: TaskSpec
     splits: Mapping[Split, tuple[Example, ...]]
     report: DataReport
+    shots: tuple[Example, ...] = ()  # worked examples that a set was published with, in no split
 
     @property
     def name(self) -> str:
@@ -62,6 +65,10 @@ class LoadedTask:
     def ready(self) -> None:
         """See `TaskSpec`."""
         self.spec.ready()
+
+    def left_out(self) -> Mapping[str, str]:
+        """See `TaskSpec`."""
+        return self.spec.left_out()
 
     def measure(self, examples: Sequence[Example], responses: Sequence[str]) -> Sequence[Mapping[str, float]]:
         """Quality measures of each response, by name."""
@@ -89,6 +96,11 @@ class DataSettings(Protocol):
     @property
     def format(self) -> str:
         """A name of `FORMATS`, "builtin" or "auto"."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is generated, cut or drawn."""
         ...
 
     @property

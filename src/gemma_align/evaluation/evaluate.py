@@ -7,7 +7,7 @@ each prompt may get a number of sampled ones, for measures that speak of several
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -83,6 +83,7 @@ class Evaluation:
     """One model on one split: the measures over examples, and every example's record in the examples' order.
 
     data      fingerprint of the examples, before worked ones are put in front
+    left_out  measures that could not be had where it was made, each with the reason
     decoding  everything that decides which response is drawn, apart from the weights and the prompt
     """
 
@@ -95,6 +96,7 @@ class Evaluation:
     decoding: Mapping[str, Any]
     prompt_format: str
     confidence: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate(
@@ -107,6 +109,7 @@ def evaluate(
     max_new_tokens: int,
     num_rows: int = 16,
     few_shot_from: Sequence[Example] = (),
+    published_shots: Sequence[Example] = (),
     few_shot: int = 0,
     num_samples: int = 0,
     temperature: float = 0.8,
@@ -125,6 +128,7 @@ def evaluate(
         max_new_tokens: longest response; one that reaches it without an end token is unfinished.
         num_rows: responses that the policy decodes side by side.
         few_shot_from: training examples to draw worked ones from.
+        published_shots: those that a set was published with; they come first, see `data.fewshot`.
         few_shot: worked examples before each prompt.
         num_samples: sampled responses to each prompt beside the greedy one; which ones depends on the weights, the
             seed and the example's place among the examples, not on `num_rows`.
@@ -143,7 +147,9 @@ def evaluate(
     if num_samples and task.measure_samples is None:
         raise ValueError(f"{task.name} has no measure of several samples: evaluation.num_samples must be 0")
     task.ready()
-    asked = [with_shots(few_shot_from, e, few_shot, seed) if few_shot else e for e in examples]
+    asked = [
+        with_shots(few_shot_from, e, few_shot, seed, published=published_shots) if few_shot else e for e in examples
+    ]
     # Long prompts first: similar lengths share a pass, and what doesn't fit into memory fails at once
     order = sorted(range(len(asked)), key=lambda i: -len(asked[i].prompt))
     greedy = Sampling(max_tokens=max_new_tokens, temperature=0.0, seed=seed)

@@ -84,6 +84,7 @@ def _one(evaluation: Evaluation) -> dict[str, Any]:
         "data": evaluation.data,
         "decoding": dict(evaluation.decoding),
         "prompt_format": evaluation.prompt_format,
+        "left_out": dict(evaluation.left_out),
     }
 
 

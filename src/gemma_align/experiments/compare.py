@@ -122,7 +122,7 @@ def _seed_hint(found: Sequence[Evaluated]) -> str:
     if len({e.seed for e in found}) == 1:
         return "Evaluate both on the same data: gemma-align evaluate --config FILE --adapter RUN"
     return (
-        "Generated and cut data, and evaluation.num_examples, are drawn with the run's seed. "
+        "Generated, cut and drawn examples depend on data.seed, which should be the same for all. "
         "Evaluate all runs with one configuration: gemma-align evaluate --config FILE --adapter RUN"
     )
 

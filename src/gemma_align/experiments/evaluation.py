@@ -2,12 +2,13 @@
 
 Each task gets a folder of its own with the files of a run that has ended (`run_paths.py`), so that runs and evaluations
 compare alike. With all tasks comes what an adapter costs elsewhere: the tasks it wasn't trained for, and the loss on
-neutral prose. A killed evaluation keeps the tasks that it finished.
+neutral prose. A killed evaluation keeps the models that it finished.
 """
 
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,19 @@ from gemma_align.data.builtin.neutral import PARAGRAPHS
 from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import TASKS, load_task
 from gemma_align.errors import RunDirError
+from gemma_align.evaluation.evaluate import Evaluation
 from gemma_align.evaluation.neutral import NAME as NEUTRAL
 from gemma_align.evaluation.neutral import neutral_loss
 from gemma_align.evaluation.summary import summary, summary_table
 from gemma_align.experiments.evaluation_data import task_data
 from gemma_align.experiments.files import write_json
+from gemma_align.experiments.kept import evaluated_once
 from gemma_align.experiments.measuring import measure, write_results
 from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.run_rules import refuse_foreign, resumes
 from gemma_align.experiments.subject import Subject, open_subject, subject_model
+from gemma_align.models.policy import Policy
 from gemma_align.trainers.diagnostics import Diagnostics
 from gemma_align.trainers.memory import keep_heap_compact, peak_rss_gb
 
@@ -42,7 +46,7 @@ def evaluate_models(
     """Evaluates the base model, and the one a run tuned, on each task.
 
     Args:
-        config: its model, seed, data and evaluation settings count.
+        config: its model, data and evaluation settings count.
         adapter: a run folder; its policy is "tuned", and "base" is what it started from. None: the base model alone.
         tasks: names of tasks, in order.
         neutral: the loss on neutral prose as well.
@@ -65,7 +69,7 @@ def evaluate_models(
     wanted = {name: one.model_copy(update={"model": model}) for name, one in wanted.items()}
     for name, one in wanted.items():
         _require_usable(out / name, _yaml(one))
-    loaded = {name: load_task(name, wanted[name].data, config.seed) for name in tasks}
+    loaded = {name: load_task(name, wanted[name].data) for name in tasks}
     for task in loaded.values():
         task.ready()
     subject = open_subject(config.model_copy(update={"model": model}), adapter)
@@ -97,7 +101,7 @@ def _evaluate(folder: RunDir, subject: Subject, config: Config, task: LoadedTask
             "config": trained_by,  # the run may be moved or deleted afterwards
             **subject.facts,
         },
-        "seed": config.seed,
+        "seed": config.data.seed,
         "device": str(policy.device),
         "precision": str(policy.dtype).removeprefix("torch."),
         "checkpoint": policy.info.as_json(),
@@ -114,14 +118,21 @@ def _evaluate(folder: RunDir, subject: Subject, config: Config, task: LoadedTask
         with diagnostics.stage("evaluate", len(models)):
             for model in models:
                 with subject.use(model) as used, diagnostics.timer(model):
-                    if task is None:
-                        confidence, seed = config.evaluation.confidence, config.seed
-                        found = neutral_loss(used, PARAGRAPHS, model=model, confidence=confidence, seed=seed)
-                    else:
-                        few_shot = config.evaluation.few_shot if model == "few_shot" else 0
-                        found = measure(used, task, config, diagnostics, model=model, few_shot=few_shot)
+                    found = evaluated_once(
+                        folder.paths.evaluated, model, partial(_measured, used, task, config, diagnostics, model)
+                    )
                     evaluations.append(found)
     write_results(folder, evaluations, config.evaluation.num_shown if task else 0)
+
+
+def _measured(
+    policy: Policy, task: LoadedTask | None, config: Config, diagnostics: Diagnostics, model: str
+) -> Evaluation:
+    if task is None:
+        confidence, seed = config.evaluation.confidence, config.data.seed
+        return neutral_loss(policy, PARAGRAPHS, model=model, confidence=confidence, seed=seed)
+    few_shot = config.evaluation.few_shot if model == "few_shot" else 0
+    return measure(policy, task, config, diagnostics, model=model, few_shot=few_shot)
 
 
 def _of_task(config: Config, task: str, data: str | None, several: bool, out: Path) -> Config:
@@ -130,7 +141,6 @@ def _of_task(config: Config, task: str, data: str | None, several: bool, out: Pa
     return Config(
         task=task,  # type: ignore[arg-type]
         stages=(Stage(method="sft"),),
-        seed=config.seed,
         output_dir=str(out / task),
         data=task_data(config, task, data, several=several),
         evaluation=config.evaluation.model_copy(update={"judge": None}),
@@ -142,7 +152,6 @@ def _of_neutral(config: Config, out: Path) -> Config:
     return Config(
         task=config.task,
         stages=(Stage(method="sft"),),
-        seed=config.seed,
         output_dir=str(out / NEUTRAL),
         evaluation=settings,
     )

@@ -3,7 +3,9 @@
 Runs (`runner.py`) and evaluations (`evaluation.py`) both end here, so their numbers compare.
 """
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -28,14 +30,16 @@ def measure(
     Args:
         policy: the model.
         task: the examples and how they are measured; the configuration's own.
-        config: seed and evaluation settings count.
+        config: its data.seed and evaluation settings count.
         diagnostics: shows how far it is.
         model: what the model is called in the results.
-        few_shot: worked training examples before each prompt.
+        few_shot: worked examples before each prompt: the set's published ones where it has some, else training ones.
     """
     settings = config.evaluation
-    examples = subset(task.examples(settings.split), settings.num_examples, config.seed)
+    examples = subset(task.examples(settings.split), settings.num_examples, config.data.seed)
     num_samples = settings.num_samples if task.measure_samples is not None else 0
+    for name, reason in task.left_out().items():
+        diagnostics.say(f"{task.name}: {name} is left out: {reason}")
     title = f"{task.name}: evaluating {model}"
     with diagnostics.bar(title, num_responses(len(examples), num_samples)) as advance:
         done = 0
@@ -45,7 +49,7 @@ def measure(
             advance(so_far - done)
             done = so_far
 
-        return evaluate(
+        found = evaluate(
             policy,
             task,
             examples,
@@ -54,13 +58,15 @@ def measure(
             max_new_tokens=config.max_new_tokens,
             num_rows=settings.num_rows,
             few_shot_from=task.examples("train"),
+            published_shots=task.shots,
             few_shot=few_shot,
             num_samples=num_samples,
             temperature=settings.temperature,
             confidence=settings.confidence,
-            seed=config.seed,
+            seed=config.data.seed,
             progress=progress,
         )
+    return replace(found, left_out=task.left_out())
 
 
 def write_results(folder: RunDir, evaluations: Sequence[Evaluation], num_shown: int) -> None:
@@ -78,6 +84,7 @@ def write_results(folder: RunDir, evaluations: Sequence[Evaluation], num_shown: 
             folder.samples.append(record)
     write_json(folder.paths.evaluation, to_json(first, *others))
     folder.finish()
+    shutil.rmtree(folder.paths.evaluated, ignore_errors=True)
     release_free_memory()
     console = Console(highlight=False)
     for table in [results_table(first, other) for other in others] or [results_table(first)]:

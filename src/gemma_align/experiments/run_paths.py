@@ -7,7 +7,7 @@
     timings.jsonl        one line an update, times only    adapter_best/   the best by the configured measure
     samples.jsonl        responses along the way           tensorboard/    event files
     evaluation.json      the measures at the end         trackers/       of trackers that want a folder
-    judge/               what judges said afterwards
+    judge/               what judges said afterwards    evaluated/      of the models that are done, until all are
 
 Asking for a path makes nothing.
 """
@@ -40,6 +40,7 @@ class RunPaths:
         self.tensorboard = self.root / "tensorboard"
         self.trackers = self.root / "trackers"
         self.judge = self.root / "judge"
+        self.evaluated = self.root / "evaluated"
 
     def is_empty(self) -> bool:
         """No such folder, or nothing in it."""
@@ -52,7 +53,7 @@ class RunPaths:
     def has_results(self) -> bool:
         """Something that took work to make: an update in the logs, a checkpoint, an adapter, an evaluation."""
         logged = any(path.exists() and path.stat().st_size for path in (self.metrics, self.samples))
-        kept = any(path.exists() for path in (self.adapter, self.adapter_best, self.evaluation))
+        kept = any(path.exists() for path in (self.adapter, self.adapter_best, self.evaluated, self.evaluation))
         return logged or kept or any(self.checkpoints.glob("step-*"))
 
     def read_status(self) -> dict[str, Any]:

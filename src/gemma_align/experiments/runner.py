@@ -10,6 +10,7 @@ from rich.console import Console
 
 from gemma_align.config import Config, debug_config
 from gemma_align.evaluation.evaluate import Evaluation
+from gemma_align.experiments.kept import evaluated_once
 from gemma_align.experiments.measuring import measure, write_results
 from gemma_align.experiments.run_dir import AlreadyFinished
 from gemma_align.experiments.session import Session, start
@@ -70,14 +71,19 @@ def train(session: Session) -> None:
 def evaluate_policies(session: Session) -> list[Evaluation]:
     """The tuned model, and where asked for the untuned one, without and with worked examples, on the same examples.
 
-    The main process does it alone.
+    The main process does it alone. Models that were done before a run was stopped aren't done again.
     """
-    if session.folder is None:
+    folder = session.folder
+    if folder is None:
         return []
     settings, policy = session.config.evaluation, session.policy
 
     def measured(model: str, few_shot: int = 0) -> Evaluation:
-        return measure(policy, session.task, session.config, session.diagnostics, model=model, few_shot=few_shot)
+        return evaluated_once(
+            folder.paths.evaluated,
+            model,
+            lambda: measure(policy, session.task, session.config, session.diagnostics, model=model, few_shot=few_shot),
+        )
 
     evaluations = [measured("tuned")]
     if settings.base:

@@ -97,7 +97,7 @@ def _tasks(config: Config) -> tuple[LoadedTask, ...]:
     loaded: list[LoadedTask] = []
     for i, (data, needs) in enumerate(wanted):
         first = wanted.index((data, needs))
-        loaded.append(loaded[first] if first < i else load_task(config.task, data, config.seed, needs=needs))
+        loaded.append(loaded[first] if first < i else load_task(config.task, data, needs=needs))
     loaded[-1].ready()  # what the evaluation needs, before hours of training
     return tuple(loaded)
 

@@ -147,7 +147,7 @@ class StageRun:
             model=f"update {self.step}",
             max_new_tokens=self.config.max_new_tokens,
             num_rows=settings.num_rows,
-            seed=session.config.seed,
+            seed=session.config.data.seed,
         )
         measures = {name: interval.mean for name, interval in done.measures.items()}
         wanted = self.config.checkpoint.measure

@@ -67,7 +67,8 @@ def read_items(rows: Iterable[Row], source: str, name: str, format_name: str, cu
         row_id = parsed.example.id
         if format_name != "jsonl" or not row_id:
             row_id = f"{format_name}/{name}/{row_id or line}"
-        items.append(Item(replace(parsed.example, id=row_id), parsed.key, parsed.split, account, line))
+        example = replace(parsed.example, id=row_id)
+        items.append(Item(example, parsed.key, parsed.split, account, line, parsed.shot))
     if not items:
         raise _nothing_usable(account, format_name, seen)
     return items

@@ -8,6 +8,7 @@ from gemma_align.data.report import BadRow
 from gemma_align.types import Example, Split
 
 CUE = "[BEGIN]"  # the marker of MBPP's published prompt; the end token stands where it has [DONE]
+SHOTS = (2, 3, 4)  # task ids of MBPP's published three-shot prompt
 
 _DEFINED = re.compile(r"^def\s+(\w+)\s*\(", re.MULTILINE)
 
@@ -24,14 +25,15 @@ def mbpp_prompt(task: str, tests: Sequence[str]) -> str:
 def mbpp(fields: Fields, cue: str) -> Parsed:
     """Full (text, test_setup_code, challenge_test_list) and sanitized (prompt, test_imports) alike.
 
-    The published split goes by task_id: 1-10 few-shot prompts, 11-510 test, 511-600 validation, 601-974 train.
-    Other ids belong to no split.
+    The published split goes by task_id: 1-10 few-shot prompts (2, 3 and 4 are those of the paper), 11-510 test,
+    511-600 validation, 601-974 train. Other ids belong to no split. Passing means `test_list`, as in the paper; the
+    challenge tests that a few rows have are left out.
     """
     try:
         number = int(fields["task_id"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadRow("no task_id", f"{fields.get('task_id')!r}; a whole number was wanted") from error
-    if 1 <= number <= 10:
+    if 1 <= number <= 10 and number not in SHOTS:
         raise BadRow("kept for few-shot prompts (ids 1-10)")
     task = text_field(fields, "text" if "text" in fields else "prompt")
     code = code_text(text_field(fields, "code"))
@@ -41,12 +43,12 @@ def mbpp(fields: Fields, cue: str) -> Parsed:
     setup = optional_text(fields, "test_setup_code") or "\n".join(texts_field(fields, "test_imports"))
     checks = {
         "tests": tests,
-        "hidden_tests": [test.strip() for test in texts_field(fields, "challenge_test_list")],
+        "hidden_tests": [],
         "setup": code_text(setup),
         "entry_point": entry_point(code, tests),
     }
     example = Example(id=str(number), prompt=mbpp_prompt(task, tests), response=code, cue=cue, checks=checks)
-    return Parsed(example, key=task, split=_mbpp_split(number))
+    return Parsed(example, key=task, split=_mbpp_split(number), shot=number in SHOTS)
 
 
 def _mbpp_split(number: int) -> Split | None:

@@ -15,12 +15,14 @@ class Parsed:
     """One row as an example. `example.id` may be empty: the file's name and the line then make one.
 
     `key` is the text by which examples of different splits are compared (a dialogue without the instruction,
-    the first thing said, the text of a task); `split` is set where the published set fixes it row by row.
+    the first thing said, the text of a task); `split` is set where the published set fixes it row by row. A `shot`
+    belongs to no split: the set was published with it as a worked example before its prompts.
     """
 
     example: Example
     key: str
     split: Split | None = None
+    shot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Item:
     split: Split | None
     source: Source
     line: int
+    shot: bool = False
 
 
 def text_field(fields: Fields, name: str, *, empty: bool = False) -> str:

@@ -13,7 +13,7 @@ from gemma_align.errors import ConfigError
 TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in (CLINICAL, SAFETY, CODE)}
 
 
-def load_task(name: str, data: DataSettings, seed: int, *, needs: Collection[str] = ()) -> LoadedTask:
+def load_task(name: str, data: DataSettings, *, needs: Collection[str] = ()) -> LoadedTask:
     """The task's examples by split, cleaned, with the account of what was read.
 
     `needs` names what training can't do without ("response", "rejected"): training rows that lack it are dropped
@@ -23,4 +23,4 @@ def load_task(name: str, data: DataSettings, seed: int, *, needs: Collection[str
         near = get_close_matches(name, TASKS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"task={name!r}: one of {', '.join(TASKS)} was wanted{hint}")
-    return load(TASKS[name], data, seed, needs)
+    return load(TASKS[name], data, needs)

@@ -1,14 +1,12 @@
 """Notes from dialogues: MTS-Dialog, or builtin dialogues with known facts."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 from gemma_align.data.builtin.clinical import clinical_example
 from gemma_align.data.places import Known
 from gemma_align.data.readers.clinical import CUE
 from gemma_align.data.task import TaskSpec
 from gemma_align.data.text import normal_form
-from gemma_align.models.cache import say
 from gemma_align.types import Example
 
 KNOWN = (
@@ -24,13 +22,10 @@ def _measure(examples: Sequence[Example], responses: Sequence[str]) -> Sequence[
     return measure_all(examples, responses)
 
 
-@cache
-def _ready() -> None:
-    """Nothing that can't be done without; what is left out is said, once."""
+def _left_out() -> Mapping[str, str]:
     from gemma_align.evaluation.clinical import left_out
 
-    for measure, reason in left_out().items():
-        say(f"clinical: {measure} is left out: {reason}")
+    return left_out()
 
 
 def _identity(example: Example) -> tuple[str, ...]:
@@ -38,4 +33,4 @@ def _identity(example: Example) -> tuple[str, ...]:
     return (normal_form(example.prompt),)
 
 
-CLINICAL = TaskSpec("clinical", CUE, KNOWN, clinical_example, _identity, _measure, _ready)
+CLINICAL = TaskSpec("clinical", CUE, KNOWN, clinical_example, _identity, _measure, left_out=_left_out)

@@ -43,4 +43,4 @@ def _identity(example: Example) -> tuple[str, ...]:
     return normal_form(example.prompt), (example.response or "").strip()
 
 
-CODE = TaskSpec("code", CUE, KNOWN, code_example, _identity, _measure, _ready, _measure_samples)
+CODE = TaskSpec("code", CUE, KNOWN, code_example, _identity, _measure, _ready, measure_samples=_measure_samples)
