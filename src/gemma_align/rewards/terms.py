@@ -7,7 +7,6 @@ an error can name the example; it should be a pure function of the two.
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import Any
 
 from gemma_align.errors import ConfigError, RewardError
@@ -46,13 +45,13 @@ def score_term(call: str, term: Term, examples: Sequence[Example], answers: Sequ
     found = []
     for example, answer in zip(examples, answers, strict=True):
         try:
-            value = term(example, answer)
+            value: Any = term(example, answer)
         except Exception as error:
             raise RewardError(
                 f"the reward's term {call} failed on example {example.id!r}: {type(error).__name__}: {error}. Mend the "
                 "function or take it out of reward.terms: a failing term is never scored as 0"
             ) from error
-        if not isinstance(value, Real) or not math.isfinite(value):
+        if not isinstance(value, int | float) or not math.isfinite(value):
             raise RewardError(
                 f"the reward's term {call} gave {value!r} for example {example.id!r}; wanted one finite number"
             )
