@@ -1,0 +1,63 @@
+"""Text as it reads: without case, accents, invisible characters, look-alike letters and apostrophes.
+
+"Ｙｏu іdïо\u200bt" folds to "you idiot". Every folded character knows which character of the text it came from.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+
+INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
+)
+"""Characters that show nothing, as the inside of a character class: zero-width, direction marks, blank fillers."""
+
+_APOSTROPHES = "'’‘ʼ`´"
+_LOOKS_LIKE = str.maketrans(
+    "абвеёкмнорстухіјѕԁԛԝһӏ" + "αβεηικνορτυχω" + "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ" + "ıłøđħŧɑɡɩɪʀ",
+    "abveekmhopctyxijsdqwhl" + "abeniknoptuxw" + "abcdefghijklmnoprstuvwyz" + "ilodhtagiir",
+)
+_LOOKS_LIKE[ord("в")] = "b"
+_BLANK = re.compile(rf"[{INVISIBLE}]")
+_LETTERS_IN_FRAMES = {  # first character of 26, in order, that no Unicode decomposition makes a letter
+    0x1F150: "negative circled",
+    0x1F170: "negative squared",
+    0x1F1E6: "regional indicators",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """`places[i]`: index in the original text of the character that `text[i]` came from."""
+
+    text: str
+    places: tuple[int, ...] | range
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The original characters of text[start:end], which isn't empty."""
+        return self.places[start], self.places[end - 1] + 1
+
+
+def fold(text: str) -> Folded:
+    """See above."""
+    if text.isascii() and "'" not in text and "`" not in text:
+        return Folded(text.lower(), range(len(text)))
+    parts, places = [], []
+    for i, char in enumerate(text):
+        part = _fold_char(char)
+        parts.append(part)
+        places += [i] * len(part)
+    return Folded("".join(parts), tuple(places))
+
+
+@cache
+def _fold_char(char: str) -> str:
+    if char in _APOSTROPHES or _BLANK.match(char):
+        return ""
+    for first in _LETTERS_IN_FRAMES:
+        if first <= ord(char) < first + 26:
+            return chr(ord("a") + ord(char) - first)
+    apart = unicodedata.normalize("NFKD", char).casefold().translate(_LOOKS_LIKE)
+    return "".join(c for c in apart if unicodedata.category(c) not in ("Mn", "Me", "Cf"))
