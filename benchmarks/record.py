@@ -1,7 +1,7 @@
 """Keeps what a run measured, and writes docs/results.md and the README's table from everything that was kept.
 
-python -m benchmarks.record RUN NAME "what it shows"     adds docs/results/NAME.json
-python -m benchmarks.record                              writes the pages again (`make results`)
+python -m benchmarks.record RUN NAME "what it shows" ["what it means"]  adds docs/results/NAME.json
+python -m benchmarks.record                                           writes the pages again (`make results`)
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import re
 import statistics
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ COLUMNS = {"base": "base", "few_shot": "base with worked examples", "tuned": "tu
 BLOCK = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", flags=re.S)
 
 
-def digest(run: Path, title: str) -> dict[str, Any]:
+def digest(run: Path, title: str, note: str = "") -> dict[str, Any]:
     """What is worth keeping of a finished run: its measures, what it cost, and how to make it again."""
     environment = json.loads((run / "environment.json").read_text())
     timings = [json.loads(line) for line in (run / "timings.jsonl").read_text().splitlines()]
@@ -31,6 +32,7 @@ def digest(run: Path, title: str) -> dict[str, Any]:
             seconds[phase] = seconds.get(phase, 0.0) + value
     return {
         "title": title,
+        "note": note,
         "command": " ".join(["gemma-align", *environment["command"][1:]]),
         "config": (run / "config.yml").read_text(),
         "checkpoint": {name: value for name, value in environment["checkpoint"].items() if name != "path"},
@@ -87,6 +89,7 @@ def section(name: str, kept: dict[str, Any]) -> str:
     """One run in docs/results.md."""
     evaluation, cost, weights = kept["evaluation"], kept["cost"], kept["checkpoint"]
     seconds, peak = cost["training_seconds"], cost["training_peak_rss_gb"]
+    note = "\n" + textwrap.fill(kept["note"], 120) + "\n" if kept.get("note") else ""
     phases = ", ".join(f"{phase} {value:.0f} s" for phase, value in seconds.items() if phase != "total")
     return f"""## {kept["title"]}
 
@@ -95,7 +98,7 @@ def section(name: str, kept: dict[str, Any]) -> str:
 this one run (they say nothing about another seed).
 
 {table(kept)}
-
+{note}
 Training: {cost["updates"]} updates, {cost["training_tokens"]:,} tokens in {seconds["total"] / 60:.1f} minutes
 ({phases}), median {cost["median_tokens_per_second"]:.0f} tokens a second, peak resident memory {peak:.2f} GB.
 Weights: {weights["spec"]}, fingerprint {weights["fingerprint"][:12]}.
@@ -120,9 +123,9 @@ def write_pages() -> None:
 def main(arguments: list[str]) -> None:
     """See the top of this file."""
     if arguments:
-        run, name, title = arguments
+        run, name, title, *note = arguments
         KEPT.mkdir(parents=True, exist_ok=True)
-        text = portable(json.dumps(digest(Path(run), title), indent=1, sort_keys=True))
+        text = portable(json.dumps(digest(Path(run), title, " ".join(note)), indent=1, sort_keys=True))
         (KEPT / f"{name}.json").write_text(text + "\n")
     write_pages()
 
