@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look into configurations.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+reward_app = typer.Typer(help="Fit and examine the reward.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
 
 ConfigPath = Annotated[
@@ -72,6 +74,23 @@ def show_command(config: ConfigPath, overrides: Overrides = None, debug: Debug =
 @config_app.callback()
 def _config() -> None:
     """Look into configurations."""
+
+
+@reward_app.command("fit")
+def reward_fit_command(config: ConfigPath, overrides: Overrides = None, debug: Debug = False) -> None:
+    """Fit the reward's encoder to preference pairs, and say what it is worth on held-out ones."""
+    from gemma_align.config import load_config
+
+    loaded = load_config(config, overrides or (), debug=debug)
+
+    from gemma_align.experiments.reward_fit import reward_fit
+
+    reward_fit(loaded)
+
+
+@reward_app.callback()
+def _reward() -> None:
+    """Fit and examine the reward."""
 
 
 @app.command("generate")
