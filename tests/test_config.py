@@ -200,7 +200,7 @@ def test_a_stage_s_own_settings_replace_the_common_ones_and_nothing_else(write: 
 
 def test_a_stage_that_contradicts_the_rest_is_found_where_it_does(write: Write) -> None:
     path = write("task: clinical\nreward: {alpha: 0}\nstages:\n- method: sft\n- method: sft\n  reward:\n    beta: 0\n")
-    message = "wanted reward.alpha or reward.beta above 0, given 0 for both"
+    message = "wanted reward.alpha, reward.beta or reward.programmatic above 0, or a term, given none of them"
     assert problems(path) == [f"run.yml:7  stages.1.reward.beta: {message}"]
 
 
@@ -285,7 +285,8 @@ def test_what_is_missing_is_named(write: Write) -> None:
         ("stages.0.trainig.batch_size=2", "stages.0.trainig: no such setting; did you mean 'training'?"),
         ("model.lora.alhpa=2", "model.lora.alhpa: no such setting; did you mean 'alpha'?"),
         ("alpha=1", "alpha: no such setting; did you mean 'model.lora.alpha'?"),
-        ("reward.gamma=1", "reward.gamma: no such setting; there are alpha, beta"),
+        ("rl.gama=1", "rl.gama: no such setting; there are num_prompts, group_size, max_response_tokens, temperature, "
+         "kl_coef, clip_eps"),
         ("seed=true", "seed: wanted a whole number of at least 0 and below 4294967296, given true"),
         ("debug=yes", "debug: wanted true or false, given the text 'yes'"),
         ("debug=1", "debug: wanted true or false, given 1"),
@@ -359,7 +360,7 @@ def test_contradictions_are_refused(write: Write, overrides: list[str], message:
 
 
 def test_contradictions_are_refused_in_python_too() -> None:
-    with pytest.raises(ValidationError, match=r"reward\.alpha: wanted reward\.alpha or reward\.beta above 0"):
+    with pytest.raises(ValidationError, match=r"reward\.alpha: wanted reward\.alpha, reward\.beta or reward\.programmatic above 0"):
         Config.model_validate({"task": "code", "stages": [{"method": "sft"}], "reward": {"alpha": 0, "beta": 0.0}})
 
 

@@ -23,6 +23,8 @@ config_app = typer.Typer(help="Look into configurations.", no_args_is_help=True,
 app.add_typer(config_app, name="config")
 reward_app = typer.Typer(help="Fit and examine the reward.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(reward_app, name="reward")
+pairs_app = typer.Typer(help="Make preference pairs.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(pairs_app, name="pairs")
 app.add_typer(sandbox_app, name="sandbox")
 
 ConfigPath = Annotated[
@@ -88,9 +90,55 @@ def reward_fit_command(config: ConfigPath, overrides: Overrides = None, debug: D
     reward_fit(loaded)
 
 
+@reward_app.command("score")
+def reward_score_command(
+    config: ConfigPath,
+    source: Annotated[Path, typer.Option("--input", metavar="FILE.jsonl", help="Lines of {id, prompt, response}.")],
+    target: Annotated[Path, typer.Option("--output", metavar="FILE.jsonl", help="A line for each, in order.")],
+    overrides: Overrides = None,
+) -> None:
+    """Score answers: the total, its parts, and which constraint fired where."""
+    from gemma_align.config import load_config
+
+    loaded = load_config(config, overrides or ())
+
+    from gemma_align.experiments.reward_score import score_file
+
+    rate = score_file(loaded, source, target)
+    typer.echo(f"{target}: {rate:.0f} answers a second")
+
+
 @reward_app.callback()
 def _reward() -> None:
     """Fit and examine the reward."""
+
+
+@pairs_app.command("make")
+def pairs_make_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", metavar="RUN", help="A run folder: its model is sampled.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where pairs go; else runs/pairs/, the file's name and the task.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Make preference pairs for clinical notes or programs: a good response and one with something wrong in it."""
+    from gemma_align.config import load_config
+
+    loaded = load_config(config, overrides or (), debug=debug)
+    name = f"{config.stem}-{loaded.task}{'-debug' if debug else ''}"
+
+    from gemma_align.experiments.pairs import make_pairs
+
+    make_pairs(loaded, adapter=adapter, out=out or Path("runs/pairs") / name)
+
+
+@pairs_app.callback()
+def _pairs() -> None:
+    """Make preference pairs."""
 
 
 @app.command("generate")

@@ -89,8 +89,8 @@ def _formats(data: "DataConfig", task: str) -> list[Contradiction]:
 
 
 def _no_reward(config: "Config") -> list[Contradiction]:
-    if config.reward.alpha or config.reward.beta:
+    reward = config.reward
+    if reward.alpha or reward.beta or reward.programmatic or any(term.weight for term in reward.terms):
         return []
-    return [
-        Contradiction(("reward.alpha", "reward.beta"), "wanted reward.alpha or reward.beta above 0, given 0 for both")
-    ]
+    message = "wanted reward.alpha, reward.beta or reward.programmatic above 0, or a term, given none of them"
+    return [Contradiction(("reward.alpha", "reward.beta"), message)]
