@@ -20,6 +20,7 @@ _LOOKS_LIKE = str.maketrans(
     "abveekmhopctyxijsdqwhl" + "abeniknoptuxw" + "abcdefghijklmnoprstuvwyz" + "ilodhtagiir",
 )
 _LOOKS_LIKE[ord("в")] = "b"
+_SPECIAL = re.compile(r"[^\x00-\x7f]|['`]")
 _BLANK = re.compile(rf"[{INVISIBLE}]")
 _LETTERS_IN_FRAMES = {  # first character of 26, in order, that no Unicode decomposition makes a letter
     0x1F150: "negative circled",
@@ -42,13 +43,21 @@ class Folded:
 
 def fold(text: str) -> Folded:
     """See above."""
-    if text.isascii() and "'" not in text and "`" not in text:
-        return Folded(text.lower(), range(len(text)))
-    parts, places = [], []
-    for i, char in enumerate(text):
-        part = _fold_char(char)
+    parts: list[str] = []
+    places: list[int] = []
+    end = 0
+    for special in _SPECIAL.finditer(text):  # what lies between them only loses its case
+        start = special.start()
+        parts.append(text[end:start].lower())
+        places += range(end, start)
+        part = _fold_char(special[0])
         parts.append(part)
-        places += [i] * len(part)
+        places += [start] * len(part)
+        end = start + 1
+    if not parts:
+        return Folded(text.lower(), range(len(text)))
+    parts.append(text[end:].lower())
+    places += range(end, len(text))
     return Folded("".join(parts), tuple(places))
 
 

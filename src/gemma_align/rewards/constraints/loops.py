@@ -1,5 +1,6 @@
 """The longest loop of a sequence: a stretch in which every item equals the one a period before it."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def longest_loop(
     before = np.concatenate(([0], np.cumsum(np.array(counts, dtype=np.int64))))  # items that count, before each
     best: Loop | None = None
     for period in range(1, min(int(n / min_copies), MAX_PERIOD) + 1):
-        least = max(min_repeated, int(np.ceil((min_copies - 1) * period - 1e-9)), best.repeated + 1 if best else 1)
+        least = max(min_repeated, math.ceil((min_copies - 1) * period - 1e-9), best.repeated + 1 if best else 1)
         equal = ids[period:] == ids[:-period]
         if int(np.count_nonzero(equal)) < least:
             continue

@@ -3,7 +3,7 @@
     loop        words that repeat the one a period before, in the longest loop of three or more copies
     long loop   the same of two or more copies (a paragraph said twice)
     lines       how often the most frequent line or sentence stands there, of three or more words, or numbered; the
-                numbering doesn't count
+                numbering doesn't count, nor do lines of numbers alone
     4-grams     1 - distinct / all 4-grams of words (seq-rep-4 of Welleck et al. 2020), from 20 4-grams on
     characters  length of the longest loop without white space, period up to 12, four or more copies, with a letter
     signs       the same of digits or punctuation only
@@ -16,6 +16,7 @@ counts only if they are the same. Nothing here sees a paraphrase.
 
 import re
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from gemma_align.rewards.constraints.base import Measure, severity
@@ -28,7 +29,7 @@ MIN_NGRAMS = 20
 MIN_BYTES = 200
 MIN_LINE_WORDS = 3
 _RUN = re.compile(r"(\S{1,12}?)\1{3,}", re.IGNORECASE)
-_MARK = re.compile(r"[^\w\n]*(?:\d+|[A-Za-z]|[ivxIVX]+)[.):]\s+")  # "3. ", "(b) ", "- iv: "
+_MARK = re.compile(r"[^\w\n]*(?:\d+[.):]|(?:[A-Za-z]|[ivxIVX]+)[.)])\s+")  # "3. ", "- 4: ", "(b) ", "iv. "
 _WORST = 5  # times its threshold, a count is as bad as can be
 
 
@@ -38,24 +39,26 @@ def repetition(text: str, limits: RepetitionLimits) -> list[Measure]:
     return [
         _ngrams(found, limits.ngram_share),
         *_loops(found, limits),
-        _lines(text, limits),
+        _lines(text, found, limits),
         *_runs(text, limits),
         _redundancy(text, found, limits.redundancy),
     ]
 
 
 def _loops(found: Sequence[Word], limits: RepetitionLimits) -> Iterator[Measure]:
-    for name, copies, threshold in (("loop", 3.0, limits.loop_words), ("long loop", 2.0, limits.long_loop_words)):
-        loop = _longest(found, copies, threshold, limits.blind)
-        repeated = loop.repeated if loop else 0
+    kinds = (("loop", 3.0, limits.loop_words), ("long loop", 2.0, limits.long_loop_words))
+    # One search tells that most texts have neither.
+    any_loop = _longest(found, 2.0, min(limits.loop_words, limits.long_loop_words), limits.blind)
+    for name, copies, threshold in kinds:
+        loop = _longest(found, copies, threshold, limits.blind) if any_loop else None
         if loop is None:
             yield Measure(name, 0.0, 0.0)
             continue
         unit = " ".join(word.text for word in found[loop.start : loop.start + min(loop.period, 8)])
         yield Measure(
             name,
-            repeated,
-            severity(repeated, threshold, _WORST * threshold),
+            loop.repeated,
+            severity(loop.repeated, threshold, _WORST * threshold),
             ((found[loop.start].span[0], found[loop.end - 1].span[1]),),
             f'"{unit}{"…" if loop.period > 8 else ""}" stands there {loop.copies:.3g} times in a row',
         )
@@ -70,18 +73,17 @@ def _longest(found: Sequence[Word], copies: float, at_least: int, blind: bool) -
     return max((loop for loop in (exact, loose) if loop), key=lambda loop: loop.repeated, default=None)
 
 
-def _lines(text: str, limits: RepetitionLimits) -> Measure:
+def _lines(text: str, found: Sequence[Word], limits: RepetitionLimits) -> Measure:
     """Lines and sentences each by themselves: a line may hold several sentences, a sentence several lines."""
     worst: list[Span] = []
+    begins = [word.span[0] for word in found]
     for units in (lines(text), sentences(text)):
         places: dict[tuple[str, ...], list[Span]] = {}
         for start, end in units:
             marked = _MARK.match(text, start, end)
-            key = [
-                "0" if limits.blind and word.is_number else word.text
-                for word in words(text[marked.end() if marked else start : end])
-            ]
-            if len(key) >= (1 if marked else MIN_LINE_WORDS):
+            own = found[bisect_left(begins, marked.end() if marked else start) : bisect_left(begins, end)]
+            key = ["0" if limits.blind and word.is_number else word.text for word in own]
+            if len(key) >= (1 if marked else MIN_LINE_WORDS) and not all(word.is_number for word in own):
                 places.setdefault(tuple(key), []).append((start, end))
         worst = max([worst, *places.values()], key=len)
     level = severity(len(worst), limits.same_lines, _WORST * limits.same_lines)

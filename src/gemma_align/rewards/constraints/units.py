@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Span = tuple[int, int]  # start and end (exclusive), in characters of the text
 
@@ -10,8 +10,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _ENDS = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|\s*\n\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """Letters and digits between anything else, without case."""
 
     text: str
