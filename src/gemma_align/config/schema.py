@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gemma_align.config.contradictions import contradictions_of_stages
+from gemma_align.config.pairs import PairsConfig
 from gemma_align.config.reward import RewardConfig
 from gemma_align.config.sections import (
     CheckpointConfig,
@@ -72,6 +73,8 @@ class Config(Section):
     """Rollouts, for stages that sample."""
     reward: RewardConfig = RewardConfig()
     """What a response is worth, for stages that need it."""
+    pairs: PairsConfig = PairsConfig()
+    """Preference pairs that `gemma-align pairs make` makes; no run reads it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """The evaluation that ends the run."""
     checkpoint: CheckpointConfig = CheckpointConfig()

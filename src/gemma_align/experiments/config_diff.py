@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-# Where a run is kept and watched, and who judges it afterwards, say nothing about what it computes, so they may change
+# Where a run is kept and watched, who judges it afterwards, and pairs that no run makes, say nothing about what it computes, so they may change
 # when a run goes on.
-FREE = ("output_dir", "tracking", "checkpoint.every", "checkpoint.keep", "evaluation.judge")
+FREE = ("output_dir", "tracking", "checkpoint.every", "checkpoint.keep", "evaluation.judge", "pairs")
 
 
 def config_differences(old_yaml: str, new_yaml: str) -> list[str]:

@@ -14,9 +14,13 @@ from gemma_align.errors import RunDirError
 class FolderLock:
     """An exclusive `flock` on a file. Its content only says who holds it, for the message to the second process."""
 
-    def __init__(self, path: Path) -> None:
-        """Take the lock. RunDirError if another process, or another part of this one, has it."""
+    def __init__(self, path: Path, remedy: str = "output_dir=…") -> None:
+        """Take the lock. RunDirError if another process, or another part of this one, has it.
+
+        `remedy` is how the user names another folder.
+        """
         self.path = path
+        self.remedy = remedy
         self._descriptor: int | None = None
         while self._descriptor is None:
             self._descriptor = self._try()
@@ -50,7 +54,7 @@ class FolderLock:
             os.close(descriptor)
             raise RunDirError(
                 f"Could not lock {self.path.parent}: {error.strerror or error}. "
-                "Choose a folder on a disk that can lock files and has room: output_dir=…"
+                f"Choose a folder on a disk that can lock files and has room: {self.remedy}"
             ) from error
         return descriptor
 
@@ -63,7 +67,7 @@ class FolderLock:
             who, stop = "another process", "stop it"
         return (
             f"{self.path.parent} is being written by {who}. Two runs can't share a folder: wait for that one, {stop}, "
-            "or give this one a folder of its own with output_dir=…"
+            f"or give this one a folder of its own with {self.remedy}"
         )
 
 

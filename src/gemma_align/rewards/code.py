@@ -8,7 +8,7 @@ are those the prompt shows; the hidden ones measure, so they are never read here
 side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -56,14 +56,18 @@ class CodeReward:
                     f"example {example.id}: its programs can't be judged: {why}. The code reward wants visible tests "
                     "(checks.tests) that the sandbox can run: mend or leave out the example"
                 )
-            rows.append(_parts(example, code, grade))
-        parts = {
-            name: torch.tensor([row[name] for row in rows], dtype=torch.float32) for name in ("parses", "runs", "tests")
-        }
-        total = torch.zeros(len(rows), dtype=torch.float32)
-        for name, weight in self.weights.items():
-            total += weight * parts[name]
-        return Scores(total, parts)
+            rows.append(rungs(example, code, grade))
+        parts = {name: torch.tensor([row[name] for row in rows], dtype=torch.float32) for name in self.weights}
+        return Scores(torch.tensor([self.weigh(row) for row in rows], dtype=torch.float32), parts)
+
+    @property
+    def full(self) -> float:
+        """The total of a program that passes everything."""
+        return sum(self.weights.values())
+
+    def weigh(self, parts: Mapping[str, float]) -> float:
+        """The total of one program's parts."""
+        return sum(weight * parts[name] for name, weight in self.weights.items())
 
     def grade(self, examples: Sequence[Example], texts: Sequence[str]) -> list[tuple[str, Grade]]:
         """The program of each text and what became of it; the texts are graded side by side."""
@@ -98,7 +102,8 @@ def unjudged(example: Example, grade: Grade) -> str:
     return grade.unsupported if grade.passed else f"{example.id} has no visible tests"
 
 
-def _parts(example: Example, code: str, grade: Grade) -> dict[str, float]:
+def rungs(example: Example, code: str, grade: Grade) -> dict[str, float]:
+    """The parts of one program's score."""
     parses = grade.parsed and any(line.strip() and not line.lstrip().startswith("#") for line in code.splitlines())
     runs = parses and grade.ran and not grade.timeout and defines(code, str(example.checks.get("entry_point", "")))
     return {"parses": float(parses), "runs": float(runs), "tests": sum(map(bool, grade.passed)) / len(grade.passed)}

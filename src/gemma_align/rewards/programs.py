@@ -8,6 +8,7 @@ it ends before the first line that stands at the margin, unless it writes the wh
 import ast
 import doctest
 import re
+import warnings
 
 from gemma_align.types import Example
 
@@ -73,7 +74,9 @@ def _without_prose(code: str, name: str) -> str:
 
 def _is_python(text: str) -> bool:
     try:
-        ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd escapes in strings
+            ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
@@ -89,7 +92,9 @@ def _docstring(example: Example) -> str:
 def _written(text: str) -> str:
     """An expression without its comments; "" where it is none."""
     try:
-        return ast.unparse(ast.parse(text.strip(), mode="eval"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.unparse(ast.parse(text.strip(), mode="eval"))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
 

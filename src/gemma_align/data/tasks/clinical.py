@@ -29,8 +29,9 @@ def _left_out() -> Mapping[str, str]:
 
 
 def _identity(example: Example) -> tuple[str, ...]:
-    """Dialogue and section: a second note for the same two contradicts the first."""
-    return (normal_form(example.prompt),)
+    """Dialogue and section: a second note for the same two contradicts the first. Of pairs, both notes as well."""
+    pair = (example.response or "", example.rejected) if example.rejected is not None else ()
+    return (normal_form(example.prompt), *pair)
 
 
 CLINICAL = TaskSpec("clinical", CUE, KNOWN, clinical_example, _identity, _measure, left_out=_left_out)

@@ -39,8 +39,9 @@ def _ready() -> None:
 
 
 def _identity(example: Example) -> tuple[str, ...]:
-    """Task and solution: one question may come with several snippets."""
-    return normal_form(example.prompt), (example.response or "").strip()
+    """Task, solution and what is rejected: one question may come with several snippets, and one snippet with several
+    failing ones."""
+    return normal_form(example.prompt), (example.response or "").strip(), (example.rejected or "").strip()
 
 
 CODE = TaskSpec("code", CUE, KNOWN, code_example, _identity, _measure, _ready, measure_samples=_measure_samples)

@@ -1,0 +1,1 @@
+"""Preference pairs where none are published: what is rejected is made or chosen here. Pure functions."""
