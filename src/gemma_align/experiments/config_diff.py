@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-# Where a run is kept and watched, who judges it afterwards, and pairs that no run makes, say nothing about what it computes, so they may change
-# when a run goes on.
+# Where a run is kept and watched, who judges it afterwards, and pairs that no run makes, say nothing about what it
+# computes, so they may change when a run goes on.
 FREE = ("output_dir", "tracking", "checkpoint.every", "checkpoint.keep", "evaluation.judge", "pairs")
 
 
