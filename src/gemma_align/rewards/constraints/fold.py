@@ -19,7 +19,7 @@ _LOOKS_LIKE = str.maketrans(
     "абвеёкмнорстухіјѕԁԛԝһӏ" + "αβεηικνορτυχω" + "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢ" + "ıłøđħŧɑɡɩɪʀ",
     "abveekmhopctyxijsdqwhl" + "abeniknoptuxw" + "abcdefghijklmnoprstuvwyz" + "ilodhtagiir",
 )
-_LOOKS_LIKE[ord("в")] = "b"
+_LOOKS_LIKE[ord("в")] = ord("b")
 _SPECIAL = re.compile(r"[^\x00-\x7f]|['`]")
 _BLANK = re.compile(rf"[{INVISIBLE}]")
 _LETTERS_IN_FRAMES = {  # first character of 26, in order, that no Unicode decomposition makes a letter

@@ -128,14 +128,14 @@ def _runs(text: str, limits: RepetitionLimits) -> Iterator[Measure]:
         if best is None or len(match[0]) > len(best[0]):
             longest[name] = match
     for name, threshold in (("characters", limits.char_run), ("signs", limits.sign_run)):
-        match = longest[name]
-        length = len(match[0]) if match else 0
+        found = longest[name]
+        length = len(found[0]) if found else 0
         level = severity(length, threshold, _WORST * threshold)
-        if match is None or not level:
+        if found is None or not level:
             yield Measure(name, length, 0.0)
         else:
-            copies = length // len(match[1])
-            yield Measure(name, length, level, (match.span(),), f'"{match[1]}" stands there {copies} times in a row')
+            copies = length // len(found[1])
+            yield Measure(name, length, level, (found.span(),), f'"{found[1]}" stands there {copies} times in a row')
 
 
 def _redundancy(text: str, found: Sequence[Word], threshold: float) -> Measure:

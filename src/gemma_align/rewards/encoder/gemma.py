@@ -59,8 +59,9 @@ class Gemma(nn.Module):
         self.max_length = max_length
         self.fingerprint = policy.info.fingerprint
         self.reads = policy.prompt_format.name
-        hidden = policy.causal_lm.config.hidden_size
-        self.frozen_size, self.learned_size = (0, hidden) if rank else (hidden, 0)
+        hidden = int(policy.causal_lm.config.hidden_size)
+        self.frozen_size: int = 0 if rank else hidden
+        self.learned_size: int = hidden if rank else 0
         self._layers = _linear_layers(policy.causal_lm) if rank else {}
         self.low_rank = nn.ModuleDict(
             {name.replace(".", "/"): LowRank(layer, rank) for name, layer in self._layers.items()}

@@ -64,7 +64,9 @@ class MiniLM(nn.Module):
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True  # "[SEP]" in a text is text
-        self._cls, self._sep = (self._tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]"))
+        marks = [self._tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]")]
+        assert None not in marks, "a vocabulary of BERT's kind has both"
+        self._cls, self._sep = (int(mark or 0) for mark in marks)
         with quiet():
             bert: Any = BertModel.from_pretrained(
                 folder, local_files_only=True, add_pooling_layer=False, dtype=torch.float32
