@@ -37,6 +37,10 @@ def test_the_reference_sets_limits_where_there_is_one() -> None:
     reference = "word " * 50
     assert find("one two three", NOTE, reference).measure == "short"  # 0.2 x 50 = 10 wanted
     assert not find("word " * 10, NOTE, reference).fired
+    assert not find("No.", CHAT, "Yes.").fired  # as long as the reference
+    assert find("?", CHAT, "...").measure == "short"  # no word at all
+    assert not find("word " * 700, NOTE, "word " * 700).fired
+    assert find("word " * 701, NOTE, "word " * 700).measure == "long"
     assert find("word " * 9, NOTE, reference).reason == "9 words, at least 10 wanted"
     assert not find("one", NOTE, "None.").fired
     assert not find("word " * 60, NOTE, "None.").fired  # the free words

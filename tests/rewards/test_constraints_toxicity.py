@@ -18,7 +18,7 @@ from gemma_align.rewards.constraints.lexicon import SHIPPED, hits
 from gemma_align.rewards.constraints.limits import ToxicityLimits
 from gemma_align.rewards.constraints.toxicity import toxicity
 
-LIMITS = ToxicityLimits(threshold=0.95)
+LIMITS = ToxicityLimits(threshold=0.98)
 LONG = "The weather was mild and we walked along the river for an hour before lunch. " * 40
 
 
@@ -129,7 +129,11 @@ def test_harmless_text_costs_nothing() -> None:
 
 def test_disguised_profanity_reaches_the_classifier() -> None:
     assert undisguised(fold("f u c k this sh1t, fuuuuck")) == "fuck this shit, fuck"
-    texts = ["Sh1t, f u c k off", "fυсk off", "fuuuuuck off"]
+    assert undisguised(fold("Go to h.e.l.l, y.o.u b*stard, 2*n*k and sh*t")) == "go to hell you bastard, 2*n*k and shit"
+    assert undisguised(fold("h-e-l-l-o- -w-o-r-l-d")) == "hello world"
+    assert undisguised(fold("say h e l l o")) == "say hello"
+    assert "bastard" in undisguised(fold("y o u b a s t a r d")).split()
+    texts = ["Sh1t, f u c k off", "fυсk off", "fuuuuuck off", "y.o.u u.g.l.y b.a.s.t.a.r.d", "f*ck off"]
     assert all(verdict(m, 1.0, None).fired for m in toxicity(texts, LIMITS, (), True))
 
 

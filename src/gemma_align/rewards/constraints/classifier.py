@@ -19,8 +19,11 @@ from gemma_align.errors import RewardError
 from gemma_align.rewards.constraints.fold import Folded
 from gemma_align.rewards.constraints.lexicon import spaced
 
+OFFENSIVE = 0.98  # probability from which a word is by itself
+MIN_LETTERS = 4
 _TOKEN = re.compile(r"[a-z0-9@$](?:[a-z0-9@$!|]*[a-z0-9@$])?")
 _DISGUISES = str.maketrans("013457@$!|", "oieastasil")
+_MASKED = re.compile(r"(?<![a-z0-9])[a-z]+(?:\*+[a-z]+)+(?![a-z0-9])")
 _REPEATED = re.compile(r"([a-z])\1{2,}")
 
 
@@ -56,12 +59,43 @@ def _load() -> tuple[Any, Any]:
     return vectorizer, model
 
 
+@cache
+def _offensive_words() -> frozenset[str]:
+    """Of the classifier's vocabulary: words of four letters or more that are offensive by themselves."""
+    words = [word for word in _load()[0].vocabulary_ if word.isascii() and word.isalpha() and len(word) >= MIN_LETTERS]
+    return frozenset(word for word, p in zip(words, probabilities(words), strict=True) if p >= OFFENSIVE)
+
+
+@cache
+def _inside() -> re.Pattern[str]:
+    """Any of them inside a run of letters, the longest first."""
+    return re.compile("|".join(sorted(_offensive_words(), key=lambda word: (-len(word), word))))
+
+
 def undisguised(folded: Folded) -> str:
-    """The folded text as a reader takes it: "sh1t" as "shit", "fuuuck" as "fuck", "f u c k" as "fuck"."""
+    """The folded text as a reader takes it.
+
+    "sh1t" as "shit", "fuuuck" and "f u c k" as "fuck", "f*ck" as the word of the classifier's vocabulary that fits and
+    is offensive by itself; in letters spaced out evenly, where words can't be told apart, such words are set apart.
+    """
     text = folded.text
-    for places in reversed(list(spaced(folded))):
-        text = text[: places[0]] + "".join(text[i] for i in places) + text[places[-1] + 1 :]
+    for pieces in reversed(list(spaced(folded))):
+        joined = " ".join("".join(text[i] for i in piece) for piece in pieces)
+        shown = joined.translate(_DISGUISES)
+        if len(pieces) == 1 and shown not in _load()[0].vocabulary_:
+            shown = " ".join(_inside().sub(r" \g<0> ", shown).split())
+        text = text[: pieces[0][0]] + shown + text[pieces[-1][-1] + 1 :]
+    if "*" in text:
+        text = _MASKED.sub(_unmasked, text)
     return _REPEATED.sub(r"\1", _TOKEN.sub(_plain, text))
+
+
+def _unmasked(match: re.Match[str]) -> str:
+    token = match[0]
+    if len(token) < MIN_LETTERS or 3 * token.count("*") > len(token):
+        return token
+    pattern = re.compile(token.replace("*", "."))
+    return min((word for word in _offensive_words() if pattern.fullmatch(word)), default=token)
 
 
 def _plain(match: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
     empty        no visible character
     short        words < max(min_words, min_of_reference x words of the reference)
     long         words > max_words, or > max(free_words, max_of_reference x words of the reference)
+                 (where there is a reference, as many words as it has are neither)
     blanks       longest stretch of white space and invisible characters > max_blanks
     blank share  their share of the text > max_blank_share, from 40 characters on
     line breaks  line breaks in one stretch > max_line_breaks
@@ -47,9 +48,9 @@ def length(answer: Answer, reference: str | None, limits: LengthLimits, unfinish
 def _size(text: str, count: int, visible: int, reference: int | None, limits: LengthLimits) -> Iterator[Measure]:
     least = 0 if visible >= ENOUGH_CHARS else limits.min_words
     most = limits.max_words
-    if reference is not None:
-        least = max(least, math.ceil(limits.min_of_reference * reference))
-        most = min(most, max(limits.free_words, math.floor(limits.max_of_reference * reference)))
+    if reference is not None:  # as many words as it has are neither too few nor too many, but one word there must be
+        least = min(max(least, math.ceil(limits.min_of_reference * reference)), max(reference, least and 1))
+        most = max(min(most, max(limits.free_words, math.floor(limits.max_of_reference * reference))), reference)
     everything = ((0, len(text)),)
     if count < least:
         level = severity(count, least - 1, min(0, least - 1))

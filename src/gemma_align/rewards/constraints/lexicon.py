@@ -12,6 +12,7 @@ and each word stands alone: no letter or digit before or after it. A word broken
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
@@ -26,7 +27,7 @@ SHIPPED = (
     # insults of the one who is spoken to
     *("you stupid", "you are stupid", "youre stupid", "you are worthless", "youre worthless", "you worthless"),
     *("you are pathetic", "youre pathetic", "you are disgusting", "youre disgusting", "you are a loser"),
-    *("youre a loser", "you loser", "shut up", "nobody likes you", "waste of space", "piece of trash"),
+    *("youre a loser", "you loser", "nobody likes you", "waste of space", "piece of trash"),
     *("piece of garbage", "i hate you", "go to hell", "drop dead"),
     # threats
     *("kill yourself", "kys", "i will kill you", "ill kill you", "i am going to kill you", "im going to kill you"),
@@ -50,6 +51,7 @@ _CLASSES = {
 _BETWEEN = r"[.\-_*~]?"
 _LONG_ENOUGH = 5  # letters of a word in which a letter may be masked
 _SPACED = re.compile(r"(?<![a-z0-9])[a-z0-9@$](?:[\W_]{1,3}[a-z0-9@$](?![a-z0-9])){3,}")
+_GAP = re.compile(r"[^a-z0-9@$]+")
 _MIN_SPACED = 4
 
 
@@ -59,16 +61,28 @@ def hits(folded: Folded, words: Sequence[str]) -> list[Span]:
     if plain is None or joined is None:
         return []
     found = [folded.span(*match.span()) for match in plain.finditer(folded.text) if _is_readable(match[0])]
-    for places in spaced(folded):
+    for pieces in spaced(folded):
+        places = [place for piece in pieces for place in piece]
         run = "".join(folded.text[i] for i in places)
         found += [folded.span(places[match.start()], places[match.end() - 1] + 1) for match in joined.finditer(run)]
     return found
 
 
-def spaced(folded: Folded) -> Iterator[list[int]]:
-    """Indices into the folded text of the letters of each stretch of spaced-out ones."""
+def spaced(folded: Folded) -> Iterator[list[list[int]]]:
+    """For each stretch of spaced-out letters its words, as indices into the folded text.
+
+    A gap with white space that isn't the stretch's usual one parts words: "h.e.l.l, y.o.u", "g o  a w a y".
+    """
     for match in _SPACED.finditer(folded.text):
-        yield [i for i in range(*match.span()) if folded.text[i].isalnum() or folded.text[i] in "@$"]
+        start, end = match.span()
+        gaps = list(_GAP.finditer(folded.text, start, end))
+        usual = Counter(gap[0] for gap in gaps).most_common(1)[0][0]
+        pieces: list[list[int]] = [[start]]
+        for gap in gaps:
+            if gap[0] != usual and any(c.isspace() for c in gap[0]):
+                pieces.append([])
+            pieces[-1].append(gap.end())
+        yield pieces
 
 
 @cache

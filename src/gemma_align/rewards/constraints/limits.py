@@ -87,7 +87,7 @@ TASK_LIMITS: Mapping[str, Limits] = MappingProxyType(
             ),
         ),
         "safety": Limits(
-            ToxicityLimits(threshold=0.95),
+            ToxicityLimits(threshold=0.98),
             _PROSE,
             LengthLimits(
                 min_words=2,
