@@ -1,0 +1,1 @@
+"""Attacks on a reward before anything is trained on it: systematic exploits, searched ones, and how many succeed."""
