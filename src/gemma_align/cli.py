@@ -108,6 +108,39 @@ def reward_score_command(
     typer.echo(f"{target}: {rate:.0f} answers a second")
 
 
+@reward_app.command("attack")
+def reward_attack_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the result goes; else runs/attack_ and the file's name.")
+    ] = None,
+    num_examples: Annotated[int, typer.Option(min=1, help="Honest answers to attack, at most.")] = 50,
+    steps: Annotated[int, typer.Option(min=1, help="Of a search.")] = 16,
+    width: Annotated[int, typer.Option(min=1, help="Edits that each step tries.")] = 16,
+    samples: Annotated[int, typer.Option(min=0, help="A policy's answers to each prompt, for best-of-n; 0: none.")] = 0,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", metavar="RUN", help="A run folder: its model gives the samples.")
+    ] = None,
+) -> None:
+    """Attack the reward: how often systematic and searched exploits score higher than honest answers."""
+    from gemma_align.config import load_config
+
+    loaded = load_config(config, overrides or ())
+
+    from gemma_align.experiments.reward_attack import reward_attack
+    from gemma_align.rewards.attacks.search import Budget
+
+    reward_attack(
+        loaded,
+        out or Path("runs") / f"attack_{config.stem}",
+        num_examples=num_examples,
+        budget=Budget(steps=steps, width=width),
+        num_samples=samples,
+        adapter=adapter,
+    )
+
+
 @reward_app.callback()
 def _reward() -> None:
     """Fit and examine the reward."""
