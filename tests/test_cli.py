@@ -200,7 +200,8 @@ def test_config_show_prints_what_would_be_run(call: Callable[..., tuple[int, str
 def test_config_show_explains(call: Callable[..., tuple[int, str, str]]) -> None:
     status, out, err = call("config", "show", "--config", SMOKE.replace("sft.yml", "stf.yml"))
     assert (status, out) == (2, "")
-    assert re.search(r"did you mean .*smoke/sft\.yml", err)
+    assert "did you mean" in err
+    assert "smoke/sft.yml'" in err
 
 
 # --- generate, chat, export
