@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks.constraints_page import KEPT, write_page
@@ -26,6 +27,9 @@ from gemma_align.config import DataConfig
 from gemma_align.config.constraints import ConstraintsConfig
 from gemma_align.data.tasks import load_task
 from gemma_align.rewards.constraints import CONSTRAINTS, Finding, check_all
+from gemma_align.rewards.constraints.length import length
+from gemma_align.rewards.constraints.limits import TASK_LIMITS
+from gemma_align.rewards.constraints.repetition import repetition
 from gemma_align.rewards.degenerate import DISGUISES, FAMILIES, INSULTS
 from gemma_align.types import Answer, Example, Split
 
@@ -160,6 +164,30 @@ def hate(folder: Path) -> dict[str, Any]:
     }
 
 
+def percentiles(given: Mapping[tuple[str, str], dict[str, Examples]]) -> dict[str, dict[str, list[float]]]:
+    """Raw amounts on the published references that limits were chosen on: [median, 99 %, 99.8 %, highest] by task."""
+    table: dict[str, dict[str, list[float]]] = {}
+    for task in ("clinical", "safety", "code"):
+        examples = [
+            e for (t, n), parts in given.items() if t == task and n != "builtin" for e in parts.get("chosen on", [])
+        ]
+        own = TASK_LIMITS[task]
+        loops = replace(own.repetition, loop_words=1, long_loop_words=1)  # a loop below its limit isn't looked for
+        blanks = replace(own.length, max_blanks=0, max_blank_share=0.0, max_line_breaks=0)
+        amounts: dict[str, list[float]] = {}
+        for e in examples:
+            answer = Answer(e.response or "")
+            found = [*repetition(answer.text, loops), *length(answer, None, blanks, unfinished=False)]
+            for measure in found:
+                if measure.name not in ("short", "long"):
+                    amounts.setdefault(measure.name, []).append(measure.amount)
+        for name, values in amounts.items():
+            rare = name in ("blanks", "blank share", "line breaks")  # said only where there is any
+            padded = values + [0.0] * (len(examples) - len(values)) if rare else values
+            table.setdefault(name, {})[task] = [float(np.percentile(padded, q)) for q in (50, 99, 99.8, 100)]
+    return table
+
+
 def rates(examples: Mapping[str, Examples]) -> dict[str, float]:
     """Answers of 1,000 characters (about 250 tokens) a second of processor time, by task."""
     table = {}
@@ -201,6 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     degenerate[part][task] = families(task, examples, options.texts)
                     weak = {k: v["share"] for k, v in degenerate[part][task].items() if v["hits"] < v["of"]}
                     print(task, part, "not all hit:", json.dumps(weak), flush=True)
+    document["percentiles"] = percentiles(given)
     document["families"] = degenerate
     document["disguises"] = disguises()
     document["hatecheck"] = hate(folder)
