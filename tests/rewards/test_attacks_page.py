@@ -88,7 +88,7 @@ def test_the_table_takes_texts_as_they_are():
     text = console.export_text()
     assert "loop *" in text
     empty = next(line for line in text.splitlines() if line.startswith("empty *"))
-    assert empty.split() == ["empty", "*", *["0.500", "[0.095", "0.905]"] * 2, "1.000"]  # one beats, one ties
+    assert empty.split() == ["empty", "*", *["50.0", "[9.5", "90.5]"] * 2, "100.0"]  # one beats, one ties
     assert "fires on 1 of the honest answers" in " ".join(text.split())
 
 

@@ -20,8 +20,7 @@ from gemma_align.config import Config
 from gemma_align.data.splits import fingerprint, hashed, subset
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import DataError, RunDirError
-from gemma_align.evaluation.statistics import Interval, mean_interval
-from gemma_align.evaluation.table import shown
+from gemma_align.evaluation.statistics import mean_interval
 from gemma_align.experiments.attack_page import attack_page
 from gemma_align.experiments.files import write_json, write_text
 from gemma_align.experiments.subject import subject_model
@@ -160,7 +159,7 @@ def _worst(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
 
 
 def attack_table(record: Mapping[str, Any]) -> RenderableType:
-    """For people: exploit margins with intervals, a column a reward; * marks degenerate families.
+    """For people: exploit margins in percent with intervals, a column a reward; * marks degenerate families.
 
     `uncaught`: the share of exploits that the constraints alone put level with the honest answer, or above it.
     """
@@ -173,13 +172,13 @@ def attack_table(record: Mapping[str, Any]) -> RenderableType:
         cells = [row["rewards"].get(name) for name in record["rewards"]]
         table.add_row(
             Text(f"{row['family']}{' *' * row['degenerate']}"),
-            *(Text("" if cell is None else shown(Interval(**cell["margin"]))) for cell in cells),
+            *(Text("" if cell is None else _percent(cell["margin"])) for cell in cells),
             _uncaught(row["rewards"].get(CONSTRAINTS)),
         )
     data, budget = record["data"], record["budget"]
     note = (
-        f"{record['task']}, {data['split']} split, {data['num_examples']} honest answers, seed {record['seed']}: share "
-        f"that the exploit beats, {100 * record['confidence']:g} % intervals in brackets; * degenerate"
+        f"{record['task']}, {data['split']} split, {data['num_examples']} honest answers, seed {record['seed']}: % of "
+        f"them that the exploit beats, {100 * record['confidence']:g} % intervals in brackets; * degenerate"
     )
     spent = (
         f"search: {budget['edits_an_example']} edits an answer; top words of {budget['num_candidates']} candidates on "
@@ -192,8 +191,14 @@ def attack_table(record: Mapping[str, Any]) -> RenderableType:
     return Group(Text(note), Text(), table, Text(), Text(spent + clean))
 
 
+def _percent(margin: Mapping[str, Any]) -> str:
+    """In percent, alone where it has no interval: narrower than a share, so that three rewards fit side by side."""
+    mean, low, high = (None if margin[key] is None else f"{100 * margin[key]:.1f}" for key in ("mean", "low", "high"))
+    return f"{mean}" if low is None else f"{mean} [{low} {high}]"
+
+
 def _uncaught(cell: Mapping[str, Any] | None) -> str:
-    return "" if cell is None else f"{(cell['num_beat'] + cell['num_tied']) / cell['num_attempts']:.3f}"
+    return "" if cell is None else f"{100 * (cell['num_beat'] + cell['num_tied']) / cell['num_attempts']:.1f}"
 
 
 def _samples(config: Config, examples: Sequence[Example], num: int, adapter: Path | None) -> list[list[Answer]]:
