@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from gemma_align.core.padding import padded
 from gemma_align.data.templates import Fitted, PromptFormat, fit
 from gemma_align.errors import DataError
 from gemma_align.types import Example, Responses
@@ -82,10 +83,5 @@ class Encoder:
 
 def collate(fitted: Sequence[Fitted]) -> Responses:
     """N prompts with one response each, padded on the right with 0 where the mask is False."""
-    width = max((len(f.response_ids) for f in fitted), default=0)
-    ids = torch.zeros(len(fitted), width, dtype=torch.long)
-    mask = torch.zeros(len(fitted), width, dtype=torch.bool)
-    for n, f in enumerate(fitted):
-        ids[n, : len(f.response_ids)] = torch.tensor(f.response_ids, dtype=torch.long)
-        mask[n, : len(f.response_ids)] = True
+    ids, mask = padded([f.response_ids for f in fitted])
     return Responses(tuple(f.prompt_ids for f in fitted), torch.arange(len(fitted)), ids, mask)

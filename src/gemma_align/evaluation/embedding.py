@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from gemma_align.core.padding import padded
 from gemma_align.errors import CheckpointError, UserError
 from gemma_align.models.quiet import quiet
 
@@ -96,12 +97,9 @@ class Embedder:
     @torch.inference_mode()
     def _pass(self, rows: Sequence[Sequence[int]]) -> Vectors:
         """(N, 384) of N rows of word pieces, in one pass."""
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
-        flat = torch.tensor([piece for row in rows for piece in row])
-        ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, flat)
+        ids, mask = padded(rows)
         hidden = self._model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        pooled = (hidden * mask[..., None]).sum(dim=1) / lengths[:, None]
+        pooled = (hidden * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
         vectors: Vectors = torch.nn.functional.normalize(pooled, dim=1).numpy()
         return vectors
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from gemma_align.core.padding import padded
 from gemma_align.evaluation.evaluate import EvaluatedPolicy, Evaluation, Record, aggregate
 from gemma_align.evaluation.fingerprint import fingerprint
 from gemma_align.evaluation.statistics import Interval
@@ -28,11 +29,7 @@ def neutral_loss(
     examples = texts_as_examples(texts)
     start = (policy.prompt_format.bos_id,)
     rows = [policy.prompt_format.response_ids(text)[:-1] for text in texts]
-    width = max(map(len, rows))
-    lengths = torch.tensor([len(row) for row in rows])
-    mask = torch.arange(width)[None] < lengths[:, None]
-    flat = torch.tensor([i for row in rows for i in row])
-    ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, flat)
+    ids, mask = padded(rows)
     with torch.no_grad():
         logprobs = policy.logprobs(Responses((start,), torch.zeros(len(rows), dtype=torch.long), ids, mask))
     nats = (-logprobs.cpu().double()).sum(dim=1).tolist()

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemma_align.config import EncoderConfig
+from gemma_align.core.padding import padded
 from gemma_align.core.preference import bradley_terry_loss, centring_penalty
 from gemma_align.data.splits import hashed
 from gemma_align.errors import DataError
@@ -79,10 +80,7 @@ class BradleyTerry:
             for chosen, rejected in map(self.pair, examples)
         ]
         lengths = torch.tensor([[len(part) for part in four] for four in parts], dtype=torch.long).view(-1, 4)
-        widths = lengths.sum(dim=1)
-        mask = torch.arange(int(widths.max()) if parts else 0)[None] < widths[:, None]
-        flat = torch.tensor([i for four in parts for part in four for i in part], dtype=torch.long)
-        ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, flat)
+        ids, mask = padded([[i for part in four for i in part] for four in parts])
         return PairBatch(
             Responses(((),) * len(parts), torch.arange(len(parts)), ids, mask),
             lengths=lengths,

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from gemma_align.core.padding import padded
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -64,13 +66,9 @@ class Padded:
 
 def pad(rows: Sequence[Row]) -> Padded:
     """Rows side by side: the prompt's tokens, then the response's."""
-    lengths = torch.tensor([len(row) for row in rows])
+    ids, mask = padded([(*row.prompt_ids, *row.response_ids) for row in rows])
     starts = torch.tensor([len(row.prompt_ids) for row in rows])
-    places = torch.arange(int(lengths.max()))[None]
-    mask = places < lengths[:, None]
-    flat = torch.tensor([i for row in rows for i in (*row.prompt_ids, *row.response_ids)], dtype=torch.long)
-    ids = torch.zeros(mask.shape, dtype=torch.long).masked_scatter_(mask, flat)
-    return Padded(ids, mask, mask & (places >= starts[:, None]))
+    return Padded(ids, mask, mask & (torch.arange(mask.shape[1])[None] >= starts[:, None]))
 
 
 def alike(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
