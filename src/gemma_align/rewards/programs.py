@@ -8,8 +8,8 @@ it ends before the first line that stands at the margin, unless it writes the wh
 import ast
 import doctest
 import re
-import warnings
 
+from gemma_align.data.python import parsed
 from gemma_align.types import Example
 
 _BLOCK = re.compile(r"^```[^\n`]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
@@ -69,17 +69,7 @@ def _without_prose(code: str, name: str) -> str:
     if first is None or not first.start() or not defines(code[first.start() :], name):
         return code
     before = code[: first.start()]
-    return code if _is_python(before) else code[first.start() :]
-
-
-def _is_python(text: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes in strings
-            ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+    return code if parsed(before) is not None else code[first.start() :]
 
 
 def _docstring(example: Example) -> str:
@@ -91,11 +81,10 @@ def _docstring(example: Example) -> str:
 
 def _written(text: str) -> str:
     """An expression without its comments; "" where it is none."""
+    tree = parsed(text.strip(), "eval")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.unparse(ast.parse(text.strip(), mode="eval"))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "" if tree is None else ast.unparse(tree)
+    except (ValueError, RecursionError, MemoryError):
         return ""
 
 

@@ -1,28 +1,6 @@
 """Numbers the way people say them: seventy six, two point five, one thirty eight over eighty five, twenty fifteen."""
 
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["_", "_", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+from gemma_align.data.numerals import ONES, TENS
 
 
 def say(number: float) -> str:
@@ -30,20 +8,20 @@ def say(number: float) -> str:
     whole = int(number)
     if number != whole:
         digits = f"{number}".split(".")[1]
-        return f"{say(whole) if whole else 'zero'} point {' '.join(_ONES[int(d)] for d in digits)}"
+        return f"{say(whole) if whole else 'zero'} point {' '.join(ONES[int(d)] for d in digits)}"
     if whole < 20:
-        return _ONES[whole]
+        return ONES[whole]
     if whole < 100:
-        return _TENS[whole // 10] + (f" {_ONES[whole % 10]}" if whole % 10 else "")
+        return TENS[whole // 10 - 2] + (f" {ONES[whole % 10]}" if whole % 10 else "")
     if whole < 1000:
-        return f"{_ONES[whole // 100]} hundred" + (f" {say(whole % 100)}" if whole % 100 else "")
+        return f"{ONES[whole // 100]} hundred" + (f" {say(whole % 100)}" if whole % 100 else "")
     return f"{say(whole // 1000)} thousand" + (f" {say(whole % 1000)}" if whole % 1000 else "")
 
 
 def say_year(year: int) -> str:
     """1998 nineteen ninety eight, 2008 two thousand eight, 2015 twenty fifteen."""
     if 2000 <= year < 2010:
-        return say(2000) + (f" {_ONES[year - 2000]}" if year > 2000 else "")
+        return say(2000) + (f" {ONES[year - 2000]}" if year > 2000 else "")
     return f"{say(year // 100)} {say(year % 100)}"
 
 
@@ -52,7 +30,7 @@ def say_pressure(number: int) -> str:
     if number < 100 or number % 100 == 0:
         return say(number)
     rest = number % 100
-    return f"{_ONES[number // 100]} {'oh ' if rest < 10 else ''}{say(rest)}"
+    return f"{ONES[number // 100]} {'oh ' if rest < 10 else ''}{say(rest)}"
 
 
 def ordinal_times(number: int) -> str:

@@ -6,11 +6,11 @@ fails is for the sandbox to say; some don't.
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator
 from random import Random
 
 from gemma_align.data.pairs.notes import Corruption
+from gemma_align.data.python import parsed
 from gemma_align.data.splits import hashed
 
 KINDS = ("off_by_one", "operator", "branch", "return")
@@ -34,7 +34,7 @@ def mutants(code: str, seed: int) -> list[Corruption]:
 
     Empty where the program doesn't parse, or has nothing to change.
     """
-    tree = _parsed(code)
+    tree = parsed(code)
     if tree is None:
         return []
     draw = Random(hashed(seed, "mutants", code))
@@ -42,7 +42,7 @@ def mutants(code: str, seed: int) -> list[Corruption]:
     source = code.encode()
     for kind, start, end, text in _changes(tree, source):
         mutant = (source[:start] + text.encode() + source[end:]).decode()
-        if mutant != code and mutant not in by_kind[kind] and _parsed(mutant) is not None:
+        if mutant != code and mutant not in by_kind[kind] and parsed(mutant) is not None:
             by_kind[kind].append(mutant)
     for texts in by_kind.values():
         draw.shuffle(texts)
@@ -113,12 +113,3 @@ def _between(
 def _is_text(node: ast.expr) -> bool:
     """A string, whose % isn't arithmetic."""
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-
-
-def _parsed(code: str) -> ast.AST | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd escapes in strings
-            return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None

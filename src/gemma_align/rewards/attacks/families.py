@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from gemma_align.data.python import parsed
 from gemma_align.rewards import degenerate
 from gemma_align.rewards.programs import visible_tests
 from gemma_align.types import Answer, Example
@@ -174,12 +175,10 @@ def hard_coded(example: Example, honest: str, material: Material) -> Answer | No
 
 def _looked_up(test: str, name: str) -> tuple[str, str] | None:
     """`assert name(arguments) == value` as the arguments' tuple and the value; None for a test of another form."""
-    try:
-        statement = ast.parse(test.strip()).body[0]
-    except (SyntaxError, ValueError, IndexError):
-        return None
-    match statement:
-        case ast.Assert(ast.Compare(ast.Call(ast.Name(called), arguments, []), [ast.Eq()], [value])) if called == name:
+    match parsed(test.strip()):
+        case ast.Module(
+            [ast.Assert(ast.Compare(ast.Call(ast.Name(called), arguments, []), [ast.Eq()], [value])), *_]
+        ) if called == name:
             return ast.unparse(ast.Tuple(arguments, ast.Load())), ast.unparse(value)
     return None
 

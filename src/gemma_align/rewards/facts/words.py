@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gemma_align.data.numerals import ONES, TENS
+
 _PIECE = re.compile(
     r"\d+(?:[.,]\d+)*(?:/\d+)?%?|non(?=smok|drink|tender)|[^\W\d_]+\d[^\W_]*|[^\W\d_]+|[;!?\n]|\.(?=\s|$)",
     re.IGNORECASE,
@@ -54,37 +56,8 @@ _TAKES_BACK = frozenset(
 )
 _APOSTROPHES = re.compile(r"n['’]t\b")
 
-_ONES = {
-    word: value
-    for value, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ]
-    )
-}
-_TENS = {
-    word: 10 * value
-    for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
-}
+_ONES = {word: value for value, word in enumerate(ONES)}
+_TENS = {word: 10 * value for value, word in enumerate(TENS, 2)}
 
 
 @dataclass(frozen=True, slots=True)
