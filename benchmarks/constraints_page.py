@@ -1,9 +1,10 @@
 """docs/results/constraints.json as the tables of docs/rewards.md."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
+
+from benchmarks.pages import write_block
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs" / "results" / "constraints.json"
@@ -59,8 +60,4 @@ def _share(found: dict[str, Any]) -> str:
 
 def write_page() -> None:
     """Between the markers of docs/rewards.md."""
-    block = re.compile(r"(<!-- constraints:begin -->\n).*?(<!-- constraints:end -->)", flags=re.S)
-    text = render(json.loads(KEPT.read_text(encoding="utf-8")))
-    page, count = block.subn(lambda found: found[1] + text + found[2], PAGE.read_text(encoding="utf-8"))
-    assert count == 1, "docs/rewards.md keeps its markers"
-    PAGE.write_text(page, encoding="utf-8")
+    write_block(PAGE, "constraints", render(json.loads(KEPT.read_text(encoding="utf-8"))))

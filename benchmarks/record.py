@@ -6,18 +6,18 @@ python -m benchmarks.record                                           writes the
 
 import json
 import os
-import re
 import statistics
 import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import write_block
+
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs" / "results"
 SHOWN = ("rouge1", "rouge2", "rougeL", "response_loss", "finished", "length_ratio", "num_tokens", "repetition")
 COLUMNS = {"base": "base", "few_shot": "base with worked examples", "tuned": "tuned"}
-BLOCK = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", flags=re.S)
 
 
 def digest(run: Path, title: str, note: str = "") -> dict[str, Any]:
@@ -115,9 +115,8 @@ def write_pages() -> None:
     kept = {name: found for name, found in read.items() if "evaluation" in found}  # runs; others have their own pages
     head = "# Results\n\nWritten by `make results` from docs/results/*.json; edit neither by hand.\n\n"
     (ROOT / "docs" / "results.md").write_text(head + "\n".join(section(n, k) for n, k in kept.items()))
-    readme = ROOT / "README.md"
     blocks = [f"**{k['title']}**\n\n{table(k)}\n" for k in kept.values()]
-    readme.write_text(BLOCK.sub(lambda found: found[1] + "\n".join(blocks) + found[2], readme.read_text()))
+    write_block(ROOT / "README.md", "results", "\n".join(blocks))
 
 
 def main(arguments: list[str]) -> None:

@@ -1,10 +1,11 @@
 """docs/results/simulation.json as the tables of docs/statistics.md."""
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.pages import write_block
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "docs" / "results" / "simulation.json"
@@ -70,8 +71,4 @@ def _percent(value: float) -> str:
 
 def write_page() -> None:
     """Between the markers of docs/statistics.md."""
-    block = re.compile(r"(<!-- simulation:begin -->\n).*?(<!-- simulation:end -->)", flags=re.S)
-    text = render(json.loads(KEPT.read_text()))
-    page, count = block.subn(lambda found: found[1] + text + found[2], PAGE.read_text())
-    assert count == 1, "docs/statistics.md keeps its markers"
-    PAGE.write_text(page)
+    write_block(PAGE, "simulation", render(json.loads(KEPT.read_text())))
