@@ -81,7 +81,7 @@ def fit(d: Sequence[float], gain: Sequence[float], law: Law, confidence: float =
     where = _peak(a, b, law) if intervals[1][0] > 0 and a > 0 else None
     if where is not None and where > x.max():
         where = None  # not reached: what lies beyond the last point was not measured
-    found = Fit(
+    return Fit(
         law=law,
         a=a,
         b=b,
@@ -93,7 +93,6 @@ def fit(d: Sequence[float], gain: Sequence[float], law: Law, confidence: float =
         num_points=len(x),
         max_d=float(x.max()),
     )
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from gemma_align.evaluation.statistics import Interval, mean_interval, paired_interval
 from gemma_align.evaluation.table import shown
-from gemma_align.rewards.fitting.calibration import expected_calibration_error, reliability
-from gemma_align.rewards.fitting.fit import pair_loss, right
+from gemma_align.rewards.fitting.calibration import expected_calibration_error, reliability, right
+from gemma_align.rewards.fitting.fit import pair_loss
 
 Array = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ TASKS: dict[str, TaskSpec] = {spec.name: spec for spec in (CLINICAL, SAFETY, COD
 def load_task(name: str, data: DataSettings, *, needs: Collection[str] = ()) -> LoadedTask:
     """The task's examples by split, cleaned, with the account of what was read.
 
-    `needs` names what training can't do without ("response", "rejected"): training rows that lack it are dropped
-    and counted. Raises DataError for data that can't be used, ConfigError for an unknown task.
+    `needs` names what training can't do without ("response", "rejected"): rows of train and tune that lack it
+    are dropped and counted. Raises DataError for data that can't be used, ConfigError for an unknown task.
     """
     if name not in TASKS:
         near = get_close_matches(name, TASKS, n=1)

@@ -27,6 +27,11 @@ class Bin:
     observed: float  # share of pairs in which it was the chosen one
 
 
+def right(differences: Array) -> Array:
+    """1 where the chosen response scores higher, 1/2 where both score the same (a coin toss), else 0."""
+    return np.where(differences == 0, 0.5, (differences > 0).astype(np.float64))
+
+
 def fit_slope(differences: Array) -> float:
     """The a > 0 that maximises the likelihood of P(chosen wins) = s(a * difference), within 0.01 … 100."""
 
@@ -39,10 +44,10 @@ def fit_slope(differences: Array) -> float:
 def reliability(differences: Array, slope: float) -> list[Bin]:
     """The calibration curve of pairs with these score differences (chosen - rejected); empty bins are left out.
 
-    A difference of 0 is a coin toss: p = 1/2, and half right.
+    A difference of 0 has p = 1/2, and is half right.
     """
     predicted = expit(slope * np.abs(differences))
-    right = np.where(differences == 0, 0.5, differences > 0)
+    found = right(differences)
     place = np.clip(np.searchsorted(EDGES, predicted, side="right") - 1, 0, len(EDGES) - 2)
     return [
         Bin(
@@ -50,7 +55,7 @@ def reliability(differences: Array, slope: float) -> list[Bin]:
             EDGES[i + 1],
             int((place == i).sum()),
             float(predicted[place == i].mean()),
-            float(right[place == i].mean()),
+            float(found[place == i].mean()),
         )
         for i in range(len(EDGES) - 1)
         if (place == i).any()

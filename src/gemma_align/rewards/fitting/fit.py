@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gemma_align.config import EncoderConfig, TrainingConfig
 from gemma_align.rewards.encoder.model import RewardEncoder
-from gemma_align.rewards.fitting.calibration import fit_slope
+from gemma_align.rewards.fitting.calibration import fit_slope, right
 from gemma_align.rewards.fitting.pairs import Pairs
 from gemma_align.trainers.bradley_terry import BradleyTerry
 from gemma_align.trainers.loop import Loop
@@ -137,11 +137,6 @@ def pair_loss(differences: NDArray[np.float64]) -> float:
 def pair_accuracy(differences: NDArray[np.float64]) -> float:
     """Share of pairs in which the chosen response scores higher; equal scores count half."""
     return float(right(differences).mean())
-
-
-def right(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 where the chosen response scores higher, 1/2 where both score the same, else 0."""
-    return np.where(differences == 0, 0.5, (differences > 0).astype(np.float64))
 
 
 def _training(config: EncoderConfig) -> TrainingConfig:
