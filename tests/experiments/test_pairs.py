@@ -2,6 +2,7 @@
 is touched."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,7 @@ def test_programs_that_cannot_be_judged_are_dropped():
         Example("bare", "p", right, checks={"tests": [], "hidden_tests": ["assert f(1) == 2"], "entry_point": "f"}),
         Example("wrong", "p", "def f(x):\n    return x", checks={"tests": ["assert f(1) == 2"], "entry_point": "f"}),
     ]
-    with CodeScorer({"num_workers": 1}, 0) as scorer:
+    with closing(CodeScorer({"num_workers": 1}, 0)) as scorer:
         reasons, references, _ = scorer.candidates(examples, [[], [], []])
         assert reasons == ["", "no visible tests", "the reference fails a visible test"]
         assert references[0] == Candidate(right, "reference", pytest.approx(1.0))  # type: ignore[arg-type]

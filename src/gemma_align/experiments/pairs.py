@@ -10,6 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def make_pairs(config: Config, *, adapter: Path | None, out: Path) -> Path:
         "scorer_settings": scorer.settings,
         "policy": None if sampler is None else sampler.facts,
     }
-    with scorer, PairsFolder(out, made_of) as folder:
+    with closing(scorer), PairsFolder(out, made_of) as folder:
         if folder.account is None:
             for group in (examples[i : i + GROUP] for i in range(0, len(examples), GROUP)):
                 _make_group(group, folder, config, scorer, sampler)
@@ -91,15 +92,14 @@ class _Sampler:
     """The policy that is sampled, loaded when the first group needs it."""
 
     def __init__(self, config: Config, adapter: Path | None) -> None:
-        from gemma_align.experiments.subject import subject_model, trained_weights  # torch and transformers
-        from gemma_align.models.policy import Policy
+        from gemma_align.experiments.subject import (  # torch and transformers
+            open_policy,
+            subject_model,
+            trained_weights,
+        )
 
-        model, rows = subject_model(config, adapter), config.evaluation.num_rows
-        if adapter is None:
-            self._policy = Policy.load(model, num_rows=rows)
-        else:
-            self._policy = Policy.from_run(adapter, device=model.device, num_rows=rows)
-            self._policy.max_length = model.max_length
+        model = subject_model(config, adapter)
+        self._policy = open_policy(model, adapter, config.evaluation.num_rows)
         self._config = config
         self.facts: dict[str, Any] = {
             "checkpoint": model.checkpoint,

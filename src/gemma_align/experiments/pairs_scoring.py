@@ -1,8 +1,7 @@
 """What scores and corrupts candidates, by task: the programmatic rewards, and the corruptions of `data/pairs`."""
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from gemma_align.data.pairs.choice import Candidate
 from gemma_align.data.pairs.notes import Corruption, corruptions
@@ -34,11 +33,9 @@ class Scorer(Protocol):
         """At most `num` corruptions of each chosen text."""
         ...
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    def close(self) -> None:
+        """Ends what it runs programs with, if anything."""
+        ...
 
 
 class NoteScorer:
@@ -74,13 +71,8 @@ class NoteScorer:
     def _score(self, example: Example, text: str) -> float:
         return float(self._reward.score([example], [Answer(text)]).total[0])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        pass
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class CodeScorer:
@@ -141,12 +133,8 @@ class CodeScorer:
     def _totals(self, examples: Sequence[Example], texts: Sequence[str]) -> list[float]:
         return self._reward.score(examples, [Answer(text) for text in texts]).total.tolist()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """See `Scorer`."""
         self._reward.close()
 
 

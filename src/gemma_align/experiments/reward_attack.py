@@ -23,11 +23,10 @@ from gemma_align.errors import DataError, RunDirError
 from gemma_align.evaluation.statistics import mean_interval
 from gemma_align.experiments.attack_page import attack_page
 from gemma_align.experiments.files import write_json, write_text
-from gemma_align.experiments.subject import subject_model
-from gemma_align.models.policy import Policy
+from gemma_align.experiments.subject import open_policy, subject_model, untrained
 from gemma_align.rewards.attacks.search import Budget
 from gemma_align.rewards.attacks.suite import CONSTRAINTS, TIE, Attacked, Attempt, attack, variants
-from gemma_align.rewards.build import OpenReward, needs_policy
+from gemma_align.rewards.build import open_reward
 from gemma_align.types import Answer, Example, Sampling
 
 DEGENERATE = "all degenerate families"
@@ -63,12 +62,12 @@ def reward_attack(
             f"the tune split of the task {config.task} has no reference responses, which attacks start from"
         )
     examples = subset(rows, num_examples, config.seed)
-    policy = Policy.load(config.model.model_copy(update={"lora": None})) if needs_policy(config.reward) else None
-    samples = _samples(config, examples, num_samples, adapter) if num_samples else None
-    start = time.perf_counter()
-    with OpenReward(config.task, config.reward, policy) as opened:
+    with open_reward(config.task, config.reward, lambda: untrained(config)) as reward:
+        samples = _samples(config, examples, num_samples, adapter) if num_samples else None
         honest = [example.response or "" for example in examples]
-        found = attack(variants(opened.reward), examples, honest, budget, config.seed, samples)
+        start = time.perf_counter()
+        found = attack(variants(reward), examples, honest, budget, config.seed, samples)
+        seconds = time.perf_counter() - start
     record = {
         "task": config.task,
         "seed": config.seed,
@@ -77,7 +76,7 @@ def reward_attack(
         "policy": None if not num_samples else {"checkpoint": config.model.checkpoint, "adapter": adapter},
         "confidence": config.evaluation.confidence,
         "tie": TIE,
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
         "reward": config.reward.model_dump(),
         **account(found, config.evaluation.confidence),
     }
@@ -202,9 +201,7 @@ def _uncaught(cell: Mapping[str, Any] | None) -> str:
 
 
 def _samples(config: Config, examples: Sequence[Example], num: int, adapter: Path | None) -> list[list[Answer]]:
-    model = subject_model(config, adapter)
-    policy = Policy.load(model) if adapter is None else Policy.from_run(adapter, device=model.device)
-    policy.max_length = model.max_length
+    policy = open_policy(subject_model(config, adapter), adapter, config.evaluation.num_rows)
     sampling = Sampling(max_tokens=config.max_new_tokens, seed=hashed(config.seed, "attack") % 2**32)
     out = policy.generate(examples, num, sampling)
     lengths = out.responses.mask.sum(1).tolist()

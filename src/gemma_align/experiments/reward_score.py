@@ -12,9 +12,9 @@ from gemma_align.config import Config
 from gemma_align.data.tasks import TASKS
 from gemma_align.errors import RunDirError
 from gemma_align.experiments.files import write_text
+from gemma_align.experiments.subject import untrained
 from gemma_align.lines import read_lines
-from gemma_align.models.policy import Policy
-from gemma_align.rewards.build import OpenReward, needs_policy
+from gemma_align.rewards.build import open_reward
 from gemma_align.rewards.hybrid import HybridReward, Judged
 from gemma_align.types import Answer, Example
 
@@ -64,10 +64,9 @@ def score_file(config: Config, source: Path, target: Path) -> float:
         return example, Answer(line.response, line.finished)
 
     rows = read_lines(source, Line, asked, "{id, prompt, response}")
-    policy = Policy.load(config.model.model_copy(update={"lora": None})) if needs_policy(config.reward) else None
-    with OpenReward(config.task, config.reward, policy) as opened:
+    with open_reward(config.task, config.reward, lambda: untrained(config)) as reward:
         start = time.perf_counter()
-        written = "".join(json.dumps(line) + "\n" for line in _scored(opened.reward, rows))
+        written = "".join(json.dumps(line) + "\n" for line in _scored(reward, rows))
         rate = len(rows) / (time.perf_counter() - start)
     try:
         write_text(target, written)

@@ -68,6 +68,29 @@ def subject_model(config: Config, adapter: Path | None) -> ModelConfig:
     return own.model_copy(update={"device": given.device, "max_length": given.max_length})
 
 
+def open_policy(model: ModelConfig, adapter: Path | None, num_rows: int) -> Policy:
+    """The policy that a run trained, or that training would start from where `adapter` is None.
+
+    Args:
+        model: as `subject_model` gives it.
+        adapter: a run folder, or None.
+        num_rows: responses that it decodes side by side.
+
+    Raises:
+        UserError: the weights can't be had, or aren't those that the run was trained on.
+    """
+    if adapter is None:
+        return Policy.load(model, num_rows=num_rows)
+    policy = Policy.from_run(adapter, device=model.device, num_rows=num_rows)
+    policy.max_length = model.max_length
+    return policy
+
+
+def untrained(config: Config) -> Policy:
+    """The checkpoint without anything to train, for what stands on its weights."""
+    return Policy.load(config.model.model_copy(update={"lora": None}))
+
+
 def open_subject(config: Config, adapter: Path | None) -> Subject:
     """The models, loaded.
 
@@ -81,10 +104,9 @@ def open_subject(config: Config, adapter: Path | None) -> Subject:
     model, rows = config.model, config.evaluation.num_rows
     others = ("base", *(("few_shot",) if config.evaluation.few_shot else ()))
     if adapter is None:
-        policy = Policy.load(model, num_rows=rows)
+        policy = open_policy(model, None, rows)
         return Subject(others, _facts(policy, None), dict.fromkeys(others, policy))
-    tuned = Policy.from_run(adapter, device=model.device, num_rows=rows)
-    tuned.max_length = model.max_length
+    tuned = open_policy(model, adapter, rows)
     untuned = tuned
     if not tuned.has_adapter and config.evaluation.base:  # all weights were trained: the start is loaded beside them
         untuned = Policy.load(model.model_copy(update={"lora": None}), num_rows=rows)

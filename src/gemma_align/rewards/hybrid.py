@@ -84,7 +84,9 @@ class HybridReward:
             RewardError: a part that can't be computed for an example, or isn't finite; it names the example.
         """
         parts: dict[str, Tensor] = {}
-        encoder = self._encoder(examples, answers, parts) if self.encoder is not None else torch.zeros(len(answers))
+        encoder = torch.zeros(len(answers))
+        if self.encoder is not None:
+            encoder = self._encoder(self.encoder, examples, answers, parts)
         findings = check_all(examples, answers, self.task, self.settings.constraints)
         for name in CONSTRAINTS:
             parts[name] = torch.tensor([found[name].penalty for found in findings], dtype=torch.float32)
@@ -117,10 +119,14 @@ class HybridReward:
         self.multiplier.load_state_dict(state)
 
     def _encoder(
-        self, examples: Sequence[Example], answers: Sequence[Answer], parts: dict[str, Tensor]
+        self,
+        encoder: RewardEncoder,
+        examples: Sequence[Example],
+        answers: Sequence[Answer],
+        parts: dict[str, Tensor],
     ) -> Float[Tensor, "N"]:
         """What alpha multiplies; adds the encoder's parts."""
-        heads = self._heads(examples, answers)
+        heads = encoder.heads(examples, answers)
         parts["encoder"], parts["encoder_spread"] = heads.mean(dim=1), heads.std(dim=1, correction=0)
         match self.settings.combine:
             case "pessimistic":
@@ -133,15 +139,10 @@ class HybridReward:
                             f"example {example.id!r} has no reference response, which reward.combine=shaped compares "
                             "with: give `response`, or choose weighted"
                         )
-                references = self._heads(examples, [Answer(example.response or "") for example in examples])
+                references = encoder.heads(examples, [Answer(example.response or "") for example in examples])
                 parts["shaped"] = shaped(parts["encoder"], references.mean(dim=1))
                 return parts["shaped"]
         return parts["encoder"]
-
-    def _heads(self, examples: Sequence[Example], answers: Sequence[Answer]) -> Float[Tensor, "N K"]:
-        assert self.encoder is not None, "only asked for with an encoder"
-        rows = [self.encoder.row(example, answer.text) for example, answer in zip(examples, answers, strict=True)]
-        return self.encoder.head_scores(rows)
 
     def _caps(self, findings: Sequence[Mapping[str, Finding]]) -> Float[Tensor, "N"]:
         """The lowest cap of each answer; infinite without one, and for all where beta is 0: constraints are off."""

@@ -80,13 +80,16 @@ class RewardEncoder(nn.Module):
         self.train(was_training)
         return torch.stack([found[row] for row in rows]) if rows else torch.zeros(0, self.num_heads)
 
+    def heads(self, examples: Sequence[Example], answers: Sequence[Answer]) -> Float[Tensor, "N K"]:
+        """Standardised scores of every head; `examples[i]` is what `answers[i]` answers."""
+        return self.head_scores([self.row(e, answer.text) for e, answer in zip(examples, answers, strict=True)])
+
     def score(self, examples: Sequence[Example], answers: Sequence[Answer]) -> Scores:
         """Total: the heads' mean. Parts: `encoder`, the same, and `encoder_spread`, their standard deviation.
 
         Raises RewardError, with the example's id, for a score that isn't finite.
         """
-        rows = [self.row(example, answer.text) for example, answer in zip(examples, answers, strict=True)]
-        heads = self.head_scores(rows)
+        heads = self.heads(examples, answers)
         for example, finite in zip(examples, heads.isfinite().all(dim=1).tolist(), strict=True):
             if not finite:
                 raise RewardError(
