@@ -70,6 +70,11 @@ class LoadedTask:
         """See `TaskSpec`."""
         return self.spec.left_out()
 
+    def lines(self) -> list[str]:
+        """For people: what was read, and what can't be measured here."""
+        missing = [f"{self.name}: {name} is left out: {reason}" for name, reason in self.left_out().items()]
+        return [*self.report.lines(), *missing]
+
     def measure(self, examples: Sequence[Example], responses: Sequence[str]) -> Sequence[Mapping[str, float]]:
         """Quality measures of each response, by name."""
         return self.spec.measure(examples, responses)

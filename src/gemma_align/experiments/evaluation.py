@@ -112,7 +112,7 @@ def _evaluate(folder: RunDir, subject: Subject, config: Config, task: LoadedTask
     folder.rewind({})
     evaluations = []
     with Diagnostics(folder, trackers=()) as diagnostics:
-        for line in task.report.lines() if task else ():
+        for line in task.lines() if task else ():
             diagnostics.say(line)
         models = [name for name in subject.models if task or name != "few_shot"]
         with diagnostics.stage("evaluate", len(models)):

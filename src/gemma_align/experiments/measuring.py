@@ -38,8 +38,6 @@ def measure(
     settings = config.evaluation
     examples = subset(task.examples(settings.split), settings.num_examples, config.data.seed)
     num_samples = settings.num_samples if task.measure_samples is not None else 0
-    for name, reason in task.left_out().items():
-        diagnostics.say(f"{task.name}: {name} is left out: {reason}")
     title = f"{task.name}: evaluating {model}"
     with diagnostics.bar(title, num_responses(len(examples), num_samples)) as advance:
         done = 0

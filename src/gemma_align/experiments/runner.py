@@ -48,12 +48,7 @@ def introduce(session: Session) -> None:
     lines = [
         f"{config.task}: {' then '.join(stage.method for stage in config.stages)} of {policy.info.spec}, "
         f"{trained:,} trained weights, {policy.prompt_format.name} prompts, {policy.dtype} on {policy.device}",
-        *(
-            line
-            for i, task in enumerate(session.tasks)
-            if task not in session.tasks[:i]
-            for line in task.report.lines()
-        ),
+        *(line for i, task in enumerate(session.tasks) if task not in session.tasks[:i] for line in task.lines()),
     ]
     if session.resumed is not None:
         lines.append(f"going on after update {session.resumed.step}")
