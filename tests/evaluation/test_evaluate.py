@@ -89,6 +89,22 @@ def run(script=SCRIPT, examples=EXAMPLES, model="tuned", **kwargs):
     return evaluate(policy, TASK, examples, model=model, **kwargs), policy
 
 
+def test_every_part_of_the_work_is_told_to_the_timer():
+    policy = ScriptedPolicy(dict(SCRIPT))
+    inside: list[str] = []
+    told = []
+
+    @contextmanager
+    def timer(part):
+        inside.append(part)
+        yield
+        told.append(inside.pop())
+
+    policy.generate = lambda *args, known=policy.generate: (told.append(f"in {inside}"), known(*args))[1]
+    evaluate(policy, TASK, EXAMPLES, split="report", model="m", max_new_tokens=3, num_rows=2, timer=timer)
+    assert told == ["in ['generate']", "generate", "references", "measure"]
+
+
 def test_records_by_hand():
     found, policy = run()
     a, b, c = found.records

@@ -53,6 +53,15 @@ def trained(tmp_path_factory):
 # --- models and examples
 
 
+def test_the_speed_is_told_by_part(tmp_path, capsys):
+    folder = evaluated(tmp_path / "out")["clinical"]
+    said = next(line for line in (folder / "run.log").read_text().splitlines() if "a second" in line)
+    assert "clinical: evaluating base: 2 examples" in said
+    assert all(f"{part} " in said for part in ("generate", "references", "measure"))
+    timed = [json.loads(line)["seconds"] for line in (folder / "timings.jsonl").read_text().splitlines()]
+    assert {"base: generate", "base: references", "base: measure"} <= set(timed[0])
+
+
 def test_the_base_model_alone(tmp_path):
     folder = evaluated(tmp_path / "out", "evaluation.few_shot=1")["clinical"]
     found = document(folder)

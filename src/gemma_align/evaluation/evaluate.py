@@ -6,7 +6,7 @@ each prompt may get a number of sampled ones, for measures that speak of several
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -20,7 +20,13 @@ from gemma_align.evaluation.statistics import Interval, mean_interval, ratio_int
 from gemma_align.types import Example, Policy, Responses, Sampling, Split, Task
 
 CHUNK = 2  # examples handed over at a time, in multiples of the rows decoded side by side: ended rows are refilled
+Timer = Callable[[str], AbstractContextManager[None]]
+
 SAMPLED = 16  # examples whose samples are drawn at a time; each such group has random numbers of its own
+
+
+def _untimed(part: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 class _Format(Protocol):
@@ -116,6 +122,7 @@ def evaluate(
     confidence: float = 0.95,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    timer: Timer = _untimed,
 ) -> Evaluation:
     """Greedy responses to `examples`, their measures with intervals, and the loss on the references.
 
@@ -136,6 +143,8 @@ def evaluate(
         confidence: of the intervals.
         seed: of the intervals' resampling and of the choice of worked examples.
         progress: called with responses done and responses in all, `num_responses`.
+        timer: `timer(part)` is entered around each part of the work: "generate", "references" (their loss) and
+            "measure".
 
     Raises:
         ValueError: no examples, worked examples without a place to draw them from, or a measure that isn't finite.
@@ -159,16 +168,18 @@ def evaluate(
     with torch.no_grad(), policy.sampling():
         for start in range(0, len(order), CHUNK * num_rows):
             chunk = order[start : start + CHUNK * num_rows]
-            drawn.update(zip(chunk, _draw(policy, [asked[i] for i in chunk], greedy), strict=True))
+            drawn.update(zip(chunk, _draw(policy, [asked[i] for i in chunk], greedy, timer), strict=True))
             if progress is not None:
                 progress(len(drawn), total)
         for start in range(0, len(asked) if num_samples else 0, SAMPLED):
             own = replace(greedy, temperature=temperature, seed=hashed(seed, "samples", start))
-            texts = policy.generate(asked[start : start + SAMPLED], num_samples, own).texts
+            with timer("generate"):
+                texts = policy.generate(asked[start : start + SAMPLED], num_samples, own).texts
             samples += [tuple(texts[i : i + num_samples]) for i in range(0, len(texts), num_samples)]
             if progress is not None:
                 progress(len(asked) + len(samples) * num_samples, total)
-    kept = tuple(_records(policy, task, examples, asked, [drawn[i] for i in range(len(order))], samples))
+    with timer("measure"):
+        kept = tuple(_records(policy, task, examples, asked, [drawn[i] for i in range(len(order))], samples))
     decoding = {"temperature": 0.0, "max_new_tokens": max_new_tokens, "few_shot": few_shot, "seed": seed}
     if num_samples:
         decoding |= {"num_samples": num_samples, "sampling_temperature": temperature}
@@ -202,17 +213,20 @@ class _Drawn:
     preferred: float | None
 
 
-def _draw(policy: EvaluatedPolicy, asked: Sequence[Example], greedy: Sampling) -> list[_Drawn]:
-    rollouts = policy.generate(asked, 1, greedy)
+def _draw(policy: EvaluatedPolicy, asked: Sequence[Example], greedy: Sampling, timer: Timer) -> list[_Drawn]:
+    with timer("generate"):
+        rollouts = policy.generate(asked, 1, greedy)
     num_tokens = rollouts.responses.mask.sum(dim=1).tolist()
-    scored = _nats(policy, asked)
+    with timer("references"):
+        scored = _nats(policy, asked)
+        preferred = _preferences(policy, asked, scored)
     rows = zip(
         rollouts.texts,
         rollouts.finished.tolist(),
         num_tokens,
         [None if found is None else found[0] / found[1] for found in scored],
         [0 if found is None else found[1] for found in scored],
-        _preferences(policy, asked, scored),
+        preferred,
         strict=True,
     )
     return [_Drawn(*row) for row in rows]

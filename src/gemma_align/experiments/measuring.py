@@ -4,7 +4,8 @@ Runs (`runner.py`) and evaluations (`evaluation.py`) both end here, so their num
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from gemma_align.evaluation.table import results_table, samples
 from gemma_align.experiments.files import write_json
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.models.policy import Policy
-from gemma_align.trainers.diagnostics import Diagnostics
+from gemma_align.trainers.diagnostics import Diagnostics, PhaseTimes
 from gemma_align.trainers.memory import release_free_memory
 
 
@@ -39,6 +40,13 @@ def measure(
     examples = subset(task.examples(settings.split), settings.num_examples, config.data.seed)
     num_samples = settings.num_samples if task.measure_samples is not None else 0
     title = f"{task.name}: evaluating {model}"
+    times = PhaseTimes()
+
+    @contextmanager
+    def timer(part: str) -> Iterator[None]:
+        with diagnostics.timer(f"{model}: {part}"), times(part):
+            yield
+
     with diagnostics.bar(title, num_responses(len(examples), num_samples)) as advance:
         done = 0
 
@@ -63,8 +71,17 @@ def measure(
             confidence=settings.confidence,
             seed=config.data.seed,
             progress=progress,
+            timer=timer,
         )
+    diagnostics.say(_speed(title, len(examples), times.take()))
     return replace(found, left_out=task.left_out())
+
+
+def _speed(title: str, num_examples: int, seconds: Mapping[str, float]) -> str:
+    """Such as "clinical: evaluating base: 200 examples, 0.8 a second (generate 93 %, references 5 %, measure 2 %)"."""
+    total = max(seconds["total"], 1e-9)
+    parts = ", ".join(f"{part} {value / total:.0%}" for part, value in seconds.items() if part != "total")
+    return f"{title}: {num_examples} examples, {num_examples / total:.2g} a second ({parts})"
 
 
 def write_results(folder: RunDir, evaluations: Sequence[Evaluation], num_shown: int) -> None:
