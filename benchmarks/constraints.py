@@ -177,7 +177,7 @@ def percentiles(given: Mapping[tuple[str, str], dict[str, Examples]]) -> dict[st
         amounts: dict[str, list[float]] = {}
         for e in examples:
             answer = Answer(e.response or "")
-            found = [*repetition(answer.text, loops), *length(answer, None, blanks, unfinished=False)]
+            found = [*repetition(answer.text, loops), *length(answer, None, blanks, unfinished=0.0)]
             for measure in found:
                 if measure.name not in ("short", "long"):
                     amounts.setdefault(measure.name, []).append(measure.amount)

@@ -13,7 +13,7 @@ NOTE, CHAT, CODE = (TASK_LIMITS[task].length for task in ("clinical", "safety", 
 
 
 def find(text: str, limits: LengthLimits = NOTE, reference: str | None = None, finished: bool = True) -> Finding:
-    return verdict(length(Answer(text, finished), reference, limits, True), 1.0, -3.0)
+    return verdict(length(Answer(text, finished), reference, limits, 2.0), 1.0, -3.0)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\n\t", "\u200b\u200b", "\u3164", "\u2800 \ufeff", "\u00a0"])
@@ -66,9 +66,9 @@ def test_runaway_white_space() -> None:
     assert not find("def f():\n" + " " * 40 + "return sum(values) / len(values)", CODE).fired
 
 
-def test_unfinished_costs_half_and_has_no_cap() -> None:
+def test_unfinished_costs_what_the_settings_say_and_has_no_cap() -> None:
     finding = find("A note that stops in the", finished=False)
-    assert (finding.measure, finding.penalty, finding.floor) == ("unfinished", -0.5, None)
+    assert (finding.measure, finding.penalty, finding.floor) == ("unfinished", -2.0, None)
     both = find("", finished=False)
     assert (both.measure, both.floor, both.reason) == ("empty", -4.0, "nothing visible; cut off")
-    assert not verdict(length(Answer("A note", False), None, NOTE, False), 1.0, None).fired
+    assert not verdict(length(Answer("A note", False), None, NOTE, 0.0), 1.0, None).fired

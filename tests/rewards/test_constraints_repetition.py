@@ -45,8 +45,18 @@ LOOPS = {
     "letters apart": "h a h a h a h a",
     "signs": "!" * 30,
     "a paragraph twice": NOTE + "\n\n" + NOTE,
+    "each copy in another disguise": "c\u0430ll the doctor c\u200ball the d\u043ector CALL THE DO\u2060CTOR",
+    "apostrophes alone": "'" * 30,
     "the same line among others": "He is well today.\nA b c.\nHe is well today.\nD e f.\nHe is well today.\nG h i.",
 }
+
+
+def test_spans_of_a_disguised_loop_are_of_the_text_as_given() -> None:
+    start = "Well\u200b, "
+    loop = "c\u0430ll the doctor c\u200ball the d\u043ector CALL THE DO\u2060CTOR"
+    found = measures(start + loop + " now")["loop"]
+    assert found.amount == 6  # two further copies of three words
+    assert found.spans == ((len(start), len(start + loop)),)
 
 
 @pytest.mark.parametrize("text", LOOPS.values(), ids=LOOPS)

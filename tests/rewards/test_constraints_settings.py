@@ -27,10 +27,14 @@ def test_verdict_by_hand() -> None:
     bad = Measure("bad", 9, 0.75, ((5, 8),), "bad thing", hard=False)
     fine = Measure("fine", 1, 0.0)
     finding = verdict([fine, mild, bad], 2.0, -3.0)
-    assert (finding.penalty, finding.amount, finding.measure) == (-1.5, 9, "bad")
+    assert (finding.penalty, finding.amount, finding.measure) == (
+        -1.5,
+        3,
+        "mild",
+    )  # the highest cost, and what the floor is for
     assert finding.floor == -4.0  # of the hard one alone
     assert finding.spans == ((0, 2), (4, 8))
-    assert finding.reason == "bad thing; mild thing"
+    assert finding.reason == "mild thing; bad thing"
     assert verdict([bad], 2.0, -3.0).floor is None
     assert verdict([mild], 2.0, None).floor is None
     nothing = verdict([fine], 2.0, -3.0)

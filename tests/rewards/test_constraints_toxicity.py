@@ -13,10 +13,10 @@ from gemma_align.errors import RewardError
 from gemma_align.rewards.constraints import classifier
 from gemma_align.rewards.constraints.base import verdict
 from gemma_align.rewards.constraints.classifier import probabilities, undisguised
-from gemma_align.rewards.constraints.fold import fold
 from gemma_align.rewards.constraints.lexicon import SHIPPED, hits
 from gemma_align.rewards.constraints.limits import ToxicityLimits
 from gemma_align.rewards.constraints.toxicity import toxicity
+from gemma_align.rewards.fold import fold
 
 LIMITS = ToxicityLimits(threshold=0.98)
 LONG = "The weather was mild and we walked along the river for an hour before lunch. " * 40

@@ -42,6 +42,15 @@ ALL = pytest.mark.parametrize(
 )
 
 
+def test_a_disguise_of_the_response_changes_nothing():
+    """Otherwise marks that nobody sees are worth trying: they change which tokens the encoder reads."""
+    encoder, example = made(SMALL), told_by_a_word(1)[0]
+    disguised = ["I\u2019m s\u043erry, N\u200bo.", "I'm sorry, N\u0301o.", "\uff29'm sorry, \uff2eo\uff0e"]
+    scores = encoder.score([example] * 4, [Answer(text) for text in ["I'm sorry, No.", *disguised]]).total
+    assert scores.tolist() == [scores[0].item()] * 4
+    assert encoder.score([example], [Answer("i'm sorry, no.")]).total != scores[:1]  # what a reader sees still counts
+
+
 @ALL
 def test_a_row_scores_the_same_alone_and_among_others(config):
     encoder = made(config)

@@ -63,7 +63,7 @@ def test_no_folder_and_no_encoder(policy, tmp_path):
 
 def test_another_format_other_settings_other_weights(folder, policy):
     refused(changed(folder, format="gemma-align encoder 9"), policy, "encoder 9")
-    changed(folder, format="gemma-align encoder 1")
+    changed(folder, format="gemma-align encoder 2")
     refused(changed(folder, stands_on="0" * 64), policy, "model.checkpoint")
     record = json.loads((folder / RECORD).read_text())["encoder"]
     refused(changed(folder, encoder=record | {"width": 33}), policy, "settings")

@@ -60,8 +60,9 @@ class LengthConfig(Section):
     """See `toxicity.weight`."""
     floor: NotPositive | None = -3.0
     """See `toxicity.floor`. It doesn't apply to answers that are only unfinished."""
-    unfinished: bool = True
-    """An answer that didn't end by itself costs half the weight."""
+    unfinished: NotNegative = 2.0
+    """What an answer costs that didn't end by itself, times the weight: in standard deviations of the encoder, so that
+    cutting an answer off doesn't pay; 0: nothing."""
     min_words: CountOrZero | None = None
     """Fewer words are too few."""
     max_words: Count | None = None

@@ -20,7 +20,7 @@ from gemma_align.rewards.constraints.units import Span
 class Measure:
     """One number about an answer.
 
-    severity  0 where it isn't violated, else 1/2 to 1
+    severity  0 where it isn't violated, else 1/2 to 1 (an unfinished answer has the settings')
     spans     where in the text, if it can be said
     reason    for people; empty where it isn't violated
     hard      the constraint's floor applies to it
@@ -38,8 +38,9 @@ class Measure:
 class Finding:
     """What a constraint says of one answer.
 
-    penalty  -weight to 0; 0 where it didn't fire
-    amount   of `measure`: the violated one of the highest severity, or the constraint's first where none is
+    penalty  0 or less; 0 where it didn't fire
+    amount   of `measure`: the violated one of the highest severity (of the hard ones, if there are any), or the
+             constraint's first where none is
     spans    characters [start, end) of the answer, of all violated measures, in order and not overlapping
     reason   such as "line 3 repeats 4 times"; all violated measures, the worst first
     floor    where it isn't None, the whole reward is at most this, whatever its other parts say
@@ -65,10 +66,10 @@ def severity(amount: float, threshold: float, worst: float) -> float:
 
 def verdict(measures: Sequence[Measure], weight: float, floor: float | None) -> Finding:
     """The finding of a constraint with these measures (at least one)."""
-    violated = sorted((m for m in measures if m.severity > 0), key=lambda m: -m.severity)  # stable: first one first
+    violated = sorted((m for m in measures if m.severity > 0), key=lambda m: (not m.hard, -m.severity))  # stable
     if not violated:
         return Finding(0.0, measures[0].amount, False, measures[0].name)
-    penalty = -weight * violated[0].severity if weight else 0.0
+    penalty = -weight * max(m.severity for m in violated) if weight else 0.0
     hard = [m.severity for m in violated if m.hard]
     return Finding(
         penalty=penalty,

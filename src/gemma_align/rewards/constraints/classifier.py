@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemma_align.errors import RewardError
-from gemma_align.rewards.constraints.fold import Folded
 from gemma_align.rewards.constraints.lexicon import spaced
+from gemma_align.rewards.fold import Folded
 
 OFFENSIVE = 0.98  # probability from which a word is by itself
 MIN_LETTERS = 4

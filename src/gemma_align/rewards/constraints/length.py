@@ -7,7 +7,8 @@
     blanks       longest stretch of white space and invisible characters > max_blanks
     blank share  their share of the text > max_blank_share, from 40 characters on
     line breaks  line breaks in one stretch > max_line_breaks
-    unfinished   the answer didn't end by itself; half the weight and no cap, since it may only have met a tight limit
+    unfinished   the answer didn't end by itself; a cost of its own (`unfinished` times the weight) and no cap, since it
+                 may only have met a tight limit, and a cap would leave nothing to learn where all do
 
 An answer in a script without spaces is counted in stretches, so `short` looks at characters too: text of 20 or more
 visible characters is never short by `min_words`.
@@ -18,9 +19,9 @@ import re
 from collections.abc import Iterator
 
 from gemma_align.rewards.constraints.base import Measure, severity
-from gemma_align.rewards.constraints.fold import INVISIBLE
 from gemma_align.rewards.constraints.limits import LengthLimits
 from gemma_align.rewards.constraints.units import words
+from gemma_align.rewards.fold import INVISIBLE
 from gemma_align.types import Answer
 
 ENOUGH_CHARS = 20
@@ -28,7 +29,7 @@ MIN_CHARS = 40  # of a text whose share of blanks says anything
 _BLANK = re.compile(rf"[\s{INVISIBLE}]+")
 
 
-def length(answer: Answer, reference: str | None, limits: LengthLimits, unfinished: bool) -> list[Measure]:
+def length(answer: Answer, reference: str | None, limits: LengthLimits, unfinished: float) -> list[Measure]:
     """All measures of an answer."""
     text = answer.text
     blanks = [match.span() for match in _BLANK.finditer(text)]
@@ -41,7 +42,7 @@ def length(answer: Answer, reference: str | None, limits: LengthLimits, unfinish
         measures += _size(text, count, visible, len(words(reference)) if reference else None, limits)
         measures += _blanks(text, blanks, visible, limits)
     if unfinished and not answer.finished:
-        measures.append(Measure("unfinished", 1.0, 0.5, ((len(text), len(text)),), "cut off", hard=False))
+        measures.append(Measure("unfinished", 1.0, unfinished, ((len(text), len(text)),), "cut off", hard=False))
     return measures
 
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import groupby
 
-from gemma_align.rewards.constraints.fold import Folded, fold
 from gemma_align.rewards.constraints.units import Span
+from gemma_align.rewards.fold import Folded, fold
 
 SHIPPED = (
     # insults that mean nothing else

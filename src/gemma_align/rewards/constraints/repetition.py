@@ -9,20 +9,23 @@
     signs       the same of digits or punctuation only
     redundancy  1 - zlib(words) / bytes(words), from 200 bytes on
 
-Words are compared without case, punctuation, white space and underscores, so a loop is found across lines. Where
-`blind` is set (prose) all numbers count as equal too, so numbering doesn't hide a loop; a loop of numbers alone then
-counts only if they are the same. Nothing here sees a paraphrase.
+Text is folded first (`rewards/fold.py`), so that a loop is one in whatever spelling; runs of characters are looked for
+in the text as given too. Words are compared without punctuation, white space and underscores, so a loop is found across
+lines. Where `blind` is set (prose) all numbers count as equal too, so numbering doesn't hide a loop; a loop of numbers
+alone then counts only if they are the same. Nothing here sees a paraphrase.
 """
 
 import re
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from gemma_align.rewards.constraints.base import Measure, severity
 from gemma_align.rewards.constraints.limits import RepetitionLimits
 from gemma_align.rewards.constraints.loops import Loop, longest_loop
 from gemma_align.rewards.constraints.units import Span, Word, lines, sentences, words
+from gemma_align.rewards.fold import fold
 
 NGRAM = 4
 MIN_NGRAMS = 20
@@ -34,15 +37,21 @@ _WORST = 5  # times its threshold, a count is as bad as can be
 
 
 def repetition(text: str, limits: RepetitionLimits) -> list[Measure]:
-    """All measures of a text."""
-    found = words(text)
-    return [
+    """All measures of a text; spans are of the text as it was given."""
+    folded = fold(text)
+    found = words(folded.text)
+    measures = [
         _ngrams(found, limits.ngram_share),
         *_loops(found, limits),
-        _lines(text, found, limits),
-        *_runs(text, limits),
-        _redundancy(text, found, limits.redundancy),
+        _lines(folded.text, found, limits),
+        *_runs(folded.text, limits),
+        _redundancy(folded.text, found, limits.redundancy),
     ]
+    measures = [replace(m, spans=tuple(folded.span(*span) for span in m.spans)) for m in measures]
+    if folded.text == text:
+        return measures
+    as_given = {m.name: m for m in _runs(text, limits)}  # folding drops apostrophes and what can't be seen
+    return [max(m, as_given.get(m.name, m), key=lambda m: m.amount) for m in measures]
 
 
 def _loops(found: Sequence[Word], limits: RepetitionLimits) -> Iterator[Measure]:

@@ -12,10 +12,10 @@ import numpy as np
 
 from gemma_align.rewards.constraints.base import Measure, severity
 from gemma_align.rewards.constraints.classifier import probabilities, undisguised
-from gemma_align.rewards.constraints.fold import fold
 from gemma_align.rewards.constraints.lexicon import hits
 from gemma_align.rewards.constraints.limits import ToxicityLimits
 from gemma_align.rewards.constraints.units import Span, sentences
+from gemma_align.rewards.fold import fold
 
 
 def toxicity(

@@ -22,7 +22,7 @@ from gemma_align.models.policy import Policy
 from gemma_align.rewards.encoder.build import build_encoder
 from gemma_align.rewards.encoder.model import RewardEncoder
 
-FORMAT = "gemma-align encoder 1"
+FORMAT = "gemma-align encoder 2"
 WEIGHTS = "encoder.safetensors"
 RECORD = "reward.json"
 REMEDY = "fit one with `gemma-align reward fit`"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gemma_align.errors import RewardError
 from gemma_align.rewards.encoder.backbone import Backbone
 from gemma_align.rewards.encoder.rows import Row
+from gemma_align.rewards.fold import plain
 from gemma_align.types import Answer, Example, Scores
 
 ROWS_PER_PASS = 64
@@ -53,8 +54,8 @@ class RewardEncoder(nn.Module):
         self.to(backbone.device)
 
     def row(self, example: Example, text: str) -> Row:
-        """Prompt and response as the backbone reads them."""
-        return self.backbone.row(example, text)
+        """Prompt and response as the backbone reads them; the response without disguises (`fold.plain`)."""
+        return self.backbone.row(example, plain(text))
 
     def forward(self, rows: Sequence[Row]) -> Float[Tensor, "N K"]:
         """Raw scores of every head, differentiable in what is trained; dropout in training mode."""

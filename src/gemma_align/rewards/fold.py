@@ -1,6 +1,7 @@
 """Text as it reads: without case, accents, invisible characters, look-alike letters and apostrophes.
 
 "Ｙｏu іdïо\u200bt" folds to "you idiot". Every folded character knows which character of the text it came from.
+`plain` undoes the same disguises and keeps what a reader sees: case, apostrophes, everything in ASCII.
 """
 
 import re
@@ -59,6 +60,21 @@ def fold(text: str) -> Folded:
     parts.append(text[end:].lower())
     places += range(end, len(text))
     return Folded("".join(parts), tuple(places))
+
+
+def plain(text: str) -> str:
+    """The text without disguises: "Ｙｏu іdïо\u200bt’s" is "You idiot's". ASCII stays as it is."""
+    return text if text.isascii() else "".join(map(_plain_char, text))
+
+
+@cache
+def _plain_char(char: str) -> str:
+    if char.isascii():
+        return char
+    if char in _APOSTROPHES:
+        return "'"
+    folded = _fold_char(char)
+    return folded.upper() if char.isupper() else folded
 
 
 @cache
