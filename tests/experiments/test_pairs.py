@@ -56,7 +56,7 @@ def test_clinical_pairs_are_read_back_as_they_were_made(tmp_path, capsys):
 
 
 def test_program_pairs_fail_a_visible_test_and_no_model_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "_Sampler", lambda *_: pytest.fail("a model was asked for"))
+    monkeypatch.setattr(experiment, "_sampler", lambda *_: pytest.fail("a model was asked for"))
     path = make(tmp_path / "out", *ALONE, "task=code", "data.num_builtin=6")
     written = rows(path)
     examples = [Example(row["id"], row["prompt"], checks=row["checks"]) for row in written]
@@ -91,7 +91,7 @@ def test_a_killed_making_goes_on_where_it_was(tmp_path, monkeypatch, killed_afte
     class Killed(BaseException):
         pass
 
-    kept = experiment.PairsFolder.add
+    kept = experiment.WorkFolder.add
     added = []
 
     def add(self, line):
@@ -100,7 +100,7 @@ def test_a_killed_making_goes_on_where_it_was(tmp_path, monkeypatch, killed_afte
         added.append(line["id"])
         kept(self, line)
 
-    monkeypatch.setattr(experiment.PairsFolder, "add", add)
+    monkeypatch.setattr(experiment.WorkFolder, "add", add)
     with pytest.raises(Killed):
         make(tmp_path / "out", *few)
     assert not (tmp_path / "out" / "pairs.jsonl").exists()
@@ -112,7 +112,7 @@ def test_a_killed_making_goes_on_where_it_was(tmp_path, monkeypatch, killed_afte
         assert line["id"] not in first
         kept(self, line)
 
-    monkeypatch.setattr(experiment.PairsFolder, "add", go_on)
+    monkeypatch.setattr(experiment.WorkFolder, "add", go_on)
     assert make(tmp_path / "out", *few).read_text() == whole
     assert not (tmp_path / "out" / "progress.jsonl").exists()
 

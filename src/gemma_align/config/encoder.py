@@ -34,6 +34,11 @@ class EncoderConfig(Section):
     """The same inside the transformer on the embeddings."""
     max_length: Annotated[int, Field(ge=8)] = 256
     """Tokens of prompt and response that are read; the rule for longer ones stands in docs/rewards.md."""
+    part: Literal["all", "proxy", "gold"] = "all"
+    """Which of the training pairs it is fitted to, parted by first turn: all; or those of the reward that is trained
+    on (`proxy`) and those of the measure that it is held against (`gold`), which have no conversation in common."""
+    gold_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of the first turns, whose pairs are the gold part."""
     epochs: Count = 8
     """Passes over the pairs, at most."""
     patience: Count = 3

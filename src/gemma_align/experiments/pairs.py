@@ -9,22 +9,25 @@ covered and invented, for programs the visible tests.
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from gemma_align.config import Config
 from gemma_align.data.pairs.choice import Candidate, Pair, choose, deal, pair_example, worst
-from gemma_align.data.splits import fingerprint, hashed, subset
+from gemma_align.data.splits import fingerprint, subset
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import ConfigError, DataError
-from gemma_align.experiments.pairs_folder import PairsFolder
 from gemma_align.experiments.pairs_scoring import CodeScorer, NoteScorer, Scorer
-from gemma_align.types import Example, Sampling
+from gemma_align.experiments.work_folder import WorkFolder
+from gemma_align.types import Example
+
+if TYPE_CHECKING:
+    from gemma_align.experiments.sampler import Sampler
 
 GROUP = 8  # prompts whose samples are drawn, and whose programs are run, together
 
@@ -48,7 +51,7 @@ def make_pairs(config: Config, *, adapter: Path | None, out: Path) -> Path:
     scorer = _scorer(config)
     task = load_task(config.task, config.data)
     examples = subset(task.examples(config.pairs.split), config.pairs.num_prompts, config.seed)
-    sampler = _Sampler(config, adapter) if _samples(config) else None
+    sampler = _sampler(config, adapter) if _samples(config) else None
     made_of = {
         "task": config.task,
         "split": config.pairs.split,
@@ -60,7 +63,7 @@ def make_pairs(config: Config, *, adapter: Path | None, out: Path) -> Path:
         "scorer_settings": scorer.settings,
         "policy": None if sampler is None else sampler.facts,
     }
-    with closing(scorer), PairsFolder(out, made_of) as folder:
+    with closing(scorer), WorkFolder(out, made_of, "pairs") as folder:
         if folder.account is None:
             for group in (examples[i : i + GROUP] for i in range(0, len(examples), GROUP)):
                 _make_group(group, folder, config, scorer, sampler)
@@ -69,7 +72,7 @@ def make_pairs(config: Config, *, adapter: Path | None, out: Path) -> Path:
             console.print(f"{out} is made already; it is kept as it is.", soft_wrap=True)
         assert folder.account is not None
         _show(console, folder, config.pairs.num_shown)
-    return folder.pairs
+    return folder.rows
 
 
 def _scorer(config: Config) -> Scorer:
@@ -88,50 +91,28 @@ def _samples(config: Config) -> bool:
     return "samples" in config.pairs.sources or config.pairs.chosen == "best"
 
 
-class _Sampler:
-    """The policy that is sampled, loaded when the first group needs it."""
+def _sampler(config: Config, adapter: Path | None) -> "Sampler":
+    from gemma_align.experiments.sampler import Sampler  # torch and transformers
 
-    def __init__(self, config: Config, adapter: Path | None) -> None:
-        from gemma_align.experiments.subject import (  # torch and transformers
-            open_policy,
-            subject_model,
-            trained_weights,
-        )
-
-        model = subject_model(config, adapter)
-        self._policy = open_policy(model, adapter, config.evaluation.num_rows)
-        self._config = config
-        self.facts: dict[str, Any] = {
-            "checkpoint": model.checkpoint,
-            "fingerprint": self._policy.info.fingerprint,
-            "trained": None if adapter is None else trained_weights(adapter),
-            "prompt_format": self._policy.prompt_format.name,
-            "max_length": model.max_length,
-            "max_new_tokens": config.pairs.max_new_tokens or config.max_new_tokens,
-        }
-
-    def draw(self, examples: Sequence[Example]) -> Iterator[list[tuple[str, bool, int]]]:
-        """Of each example: text, whether it ended by itself, and tokens of each sample."""
-        settings, seed = self._config.pairs, self._config.seed
-        sampling = Sampling(
-            max_tokens=self.facts["max_new_tokens"],
-            temperature=settings.temperature,
-            seed=hashed(seed, "pairs", examples[0].id) % 2**32,  # of the group, so that a resumed making draws the same
-        )
-        out = self._policy.generate(examples, settings.num_samples, sampling)
-        rows = list(zip(out.texts, out.finished.tolist(), out.responses.mask.sum(1).tolist(), strict=True))
-        for i in range(0, len(rows), settings.num_samples):
-            yield rows[i : i + settings.num_samples]
+    settings = config.pairs
+    return Sampler(
+        config,
+        adapter,
+        label="pairs",
+        num_samples=settings.num_samples,
+        temperature=settings.temperature,
+        max_new_tokens=settings.max_new_tokens,
+    )
 
 
 def _make_group(
-    examples: Sequence[Example], folder: PairsFolder, config: Config, scorer: Scorer, sampler: _Sampler | None
+    examples: Sequence[Example], folder: WorkFolder, config: Config, scorer: Scorer, sampler: "Sampler | None"
 ) -> None:
     """One line a prompt. Where some have theirs already, all are made again, so that the samples are the same."""
     if all(example.id in folder.done for example in examples):
         return
     started, settings = time.perf_counter(), config.pairs
-    drawn = list(sampler.draw(examples)) if sampler is not None else [[] for _ in examples]
+    drawn = sampler.draw(examples) if sampler is not None else [[] for _ in examples]
     sampled = time.perf_counter()
     reasons, references, samples = scorer.candidates(examples, drawn)
     chosen: list[Candidate | None] = []
@@ -156,7 +137,7 @@ def _make_group(
                     "id": example.id,
                     "rows": [_row(pair) for pair in pairs],
                     "dropped": reasons[i] if better is None else ("" if pairs else scorer.nothing_rejected),
-                    "tokens": sum(tokens for _, _, tokens in drawn[i]),
+                    "tokens": sum(answer.num_tokens or 0 for answer in drawn[i]),
                     "seconds": {name: value / len(examples) for name, value in seconds.items()},
                 }
             )
@@ -182,7 +163,7 @@ def _row(pair: Pair) -> dict[str, Any]:
     return row
 
 
-def _finish(folder: PairsFolder, examples: Sequence[Example], sources: Sequence[str]) -> None:
+def _finish(folder: WorkFolder, examples: Sequence[Example], sources: Sequence[str]) -> None:
     lines = [folder.done[example.id] for example in examples]
     rows = [row for line in lines for row in line["rows"]]
     dropped = Counter(line["dropped"] for line in lines if line["dropped"])
@@ -208,7 +189,7 @@ def _finish(folder: PairsFolder, examples: Sequence[Example], sources: Sequence[
     folder.finish(rows, account)
 
 
-def _show(console: Console, folder: PairsFolder, num_shown: int) -> None:
+def _show(console: Console, folder: WorkFolder, num_shown: int) -> None:
     account: Mapping[str, Any] = folder.account or {}
     table = Table(title=f"{account['num_pairs']:,} pairs of {account['made_of']['num_prompts']:,} prompts")
     table.add_column("")
@@ -220,11 +201,11 @@ def _show(console: Console, folder: PairsFolder, num_shown: int) -> None:
     table.add_row("sampled tokens", f"{account['cost']['sampled_tokens']:,}")
     table.add_row("seconds", f"{sum(account['cost']['seconds'].values()):.1f}")
     console.print(table)
-    rows = [json.loads(line) for line in folder.pairs.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in folder.rows.read_text(encoding="utf-8").splitlines()]
     for row in rows[:: max(1, len(rows) // max(num_shown, 1))][:num_shown]:
         console.print(f"\n{row['id']}", markup=False, style="bold")
         for label, field in (("chosen", "response"), ("rejected", "rejected")):
             about = row["pair"][label]
             console.print(f"{label} ({about['strategy']}, score {about['score']:.2f}):", markup=False)
             console.print(row[field], markup=False, soft_wrap=True)
-    console.print(f"\npairs: {folder.pairs}", soft_wrap=True)
+    console.print(f"\npairs: {folder.rows}", soft_wrap=True)

@@ -11,7 +11,7 @@ from gemma_align.rewards.code import CodeReward, rungs
 from gemma_align.rewards.programs import visible_tests
 from gemma_align.types import Answer, Example
 
-Drawn = Sequence[tuple[str, bool, int]]  # text, finished, tokens
+Drawn = Sequence[Answer]
 Scored = tuple[list[str], list[Candidate | None], list[list[Candidate]]]
 MAX_ATTEMPTS = 8  # rounds of mutants of a program; one that still passes its visible tests by then is left alone
 
@@ -55,7 +55,7 @@ class NoteScorer:
         for example, rows in zip(examples, drawn, strict=True):
             note = example.response
             references.append(None if note is None else Candidate(note, "reference", self._score(example, note)))
-            samples.append([Candidate(text, "sample", self._score(example, text), done) for text, done, _ in rows])
+            samples.append([Candidate(a.text, "sample", self._score(example, a.text), a.finished) for a in rows])
         return [""] * len(examples), references, samples
 
     def corruptions(
@@ -92,7 +92,7 @@ class CodeScorer:
             (i, text)
             for i, example in enumerate(examples)
             if not reasons[i]
-            for text in ([] if example.response is None else [example.response]) + [text for text, _, _ in drawn[i]]
+            for text in ([] if example.response is None else [example.response]) + [answer.text for answer in drawn[i]]
         ]
         graded = self._reward.grade([examples[i] for i, _ in jobs], [text for _, text in jobs])
         scores: dict[int, list[float]] = {i: [] for i, _ in jobs}
@@ -109,7 +109,7 @@ class CodeScorer:
             if (reference := references[i]) and not reasons[i] and reference.score < self._reward.full - 1e-6:
                 reasons[i] = "the reference fails a visible test"
             samples[i] = [
-                Candidate(text, "sample", score, done) for (text, done, _), score in zip(drawn[i], own, strict=True)
+                Candidate(a.text, "sample", score, a.finished) for a, score in zip(drawn[i], own, strict=True)
             ]
         return reasons, references, samples
 

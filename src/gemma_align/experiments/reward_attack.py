@@ -17,17 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from gemma_align.config import Config
-from gemma_align.data.splits import fingerprint, hashed, subset
+from gemma_align.data.splits import fingerprint, subset
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import DataError, RunDirError
 from gemma_align.evaluation.statistics import mean_interval
 from gemma_align.experiments.attack_page import attack_page
 from gemma_align.experiments.files import write_json, write_text
-from gemma_align.experiments.subject import open_policy, subject_model, untrained
+from gemma_align.experiments.sampler import GROUP, Sampler
+from gemma_align.experiments.subject import untrained
 from gemma_align.rewards.attacks.search import Budget
 from gemma_align.rewards.attacks.suite import CONSTRAINTS, TIE, Attacked, Attempt, attack, variants
 from gemma_align.rewards.build import open_reward
-from gemma_align.types import Answer, Example, Sampling
 
 DEGENERATE = "all degenerate families"
 NUM_WORST = 12  # texts told of each reward, one a family
@@ -63,7 +63,10 @@ def reward_attack(
         )
     examples = subset(rows, num_examples, config.seed)
     with open_reward(config.task, config.reward, lambda: untrained(config)) as reward:
-        samples = _samples(config, examples, num_samples, adapter) if num_samples else None
+        samples = None
+        if num_samples:
+            sampler = Sampler(config, adapter, label="attack", num_samples=num_samples)
+            samples = [row for i in range(0, len(examples), GROUP) for row in sampler.draw(examples[i : i + GROUP])]
         honest = [example.response or "" for example in examples]
         start = time.perf_counter()
         found = attack(variants(reward), examples, honest, budget, config.seed, samples)
@@ -198,12 +201,3 @@ def _percent(margin: Mapping[str, Any]) -> str:
 
 def _uncaught(cell: Mapping[str, Any] | None) -> str:
     return "" if cell is None else f"{100 * (cell['num_beat'] + cell['num_tied']) / cell['num_attempts']:.1f}"
-
-
-def _samples(config: Config, examples: Sequence[Example], num: int, adapter: Path | None) -> list[list[Answer]]:
-    policy = open_policy(subject_model(config, adapter), adapter, config.evaluation.num_rows)
-    sampling = Sampling(max_tokens=config.max_new_tokens, seed=hashed(config.seed, "attack") % 2**32)
-    out = policy.generate(examples, num, sampling)
-    lengths = out.responses.mask.sum(1).tolist()
-    rows = [Answer(*row) for row in zip(out.texts, out.finished.tolist(), lengths, strict=True)]
-    return [rows[i : i + num] for i in range(0, len(rows), num)]

@@ -24,7 +24,7 @@ from gemma_align.rewards.encoder.files import RECORD, save_encoder
 from gemma_align.rewards.encoder.model import RewardEncoder
 from gemma_align.rewards.fitting.fit import FitReport, fit_encoder, pair_differences
 from gemma_align.rewards.fitting.floors import bag_of_words, shorter_wins
-from gemma_align.rewards.fitting.pairs import Pairs, cut_dev, pairs_of
+from gemma_align.rewards.fitting.pairs import Pairs, cut_dev, pairs_of, part_of
 from gemma_align.trainers.progress import choose_progress
 from gemma_align.trainers.schedule import num_updates
 from gemma_align.types import Example
@@ -40,7 +40,9 @@ def reward_fit(config: Config) -> Path:
     _require_free(folder)
     progress = choose_progress()
     task = load_task(config.task, config.data, needs=("response", "rejected"))
-    pairs = cut_dev(task.examples("train"), settings.dev_share, config.data.seed)
+    known = pairs_of(task.examples("train"))
+    part = part_of(known, settings.part, settings.gold_share, config.data.seed)
+    pairs = cut_dev(part, settings.dev_share, config.data.seed)
     held_out = pairs_of(task.examples("report"))
     for line in task.report.lines():
         progress.say(line)
@@ -52,7 +54,7 @@ def reward_fit(config: Config) -> Path:
     finally:
         bar.close()
     progress.say(_summary(settings.backbone, fitted))
-    values = _account(encoder, fitted, pairs, held_out, config)
+    values = _account(encoder, fitted, pairs, held_out, config, fingerprint(known))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_encoder(encoder, settings, folder, values)
@@ -86,7 +88,7 @@ def _summary(backbone: str, fitted: FitReport) -> str:
 
 
 def _account(
-    encoder: RewardEncoder, fitted: FitReport, pairs: Pairs, held_out: Sequence[Example], config: Config
+    encoder: RewardEncoder, fitted: FitReport, pairs: Pairs, held_out: Sequence[Example], config: Config, known: str
 ) -> dict[str, Any]:
     confidence, slope = config.evaluation.confidence, float(encoder.slope)
     floor = bag_of_words(pairs.fit, pairs.dev)
@@ -104,6 +106,8 @@ def _account(
         "seed": config.seed,
         "data": {
             "train": config.data.train,
+            "train_fingerprint": known,  # of all parts
+            "seed": config.data.seed,
             "fit_fingerprint": fingerprint(pairs.fit),
             "dev_fingerprint": fingerprint(pairs.dev),
             "held_out_fingerprint": fingerprint(held_out) if held_out else None,

@@ -1,7 +1,8 @@
-"""Which examples are preference pairs, and the cut of dev pairs by first turn."""
+"""Which examples are preference pairs, and their parting by first turn: proxy and gold, fit and dev."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gemma_align.data.splits import cut
 from gemma_align.data.text import normal_form
@@ -25,6 +26,17 @@ def first_turn(example: Example) -> str:
 def pairs_of(examples: Sequence[Example]) -> tuple[Example, ...]:
     """Those with a response and a rejected one."""
     return tuple(e for e in examples if e.response is not None and e.rejected is not None)
+
+
+def part_of(
+    pairs: Sequence[Example], part: Literal["all", "proxy", "gold"], gold_share: float, seed: int
+) -> tuple[Example, ...]:
+    """The pairs of a part: `gold` has `gold_share` of the first turns, `proxy` the others."""
+    if part == "all":
+        return tuple(pairs)
+    turns = [first_turn(example) for example in pairs]
+    gold = cut(turns, gold_share, seed, "reward gold")
+    return tuple(e for e, turn in zip(pairs, turns, strict=True) if (turn in gold) == (part == "gold"))
 
 
 def cut_dev(pairs: Sequence[Example], share: float, seed: int) -> Pairs:

@@ -1,7 +1,7 @@
-"""The folder that `gemma-align pairs make` writes.
+"""A folder in which something is made prompt by prompt, such as preference pairs or samples.
 
-    pairs.jsonl     the pairs, in the project's own schema: `data.train=FOLDER/pairs.jsonl` reads them
-    pairs.json      how they were made: data, policy, scorer, seeds, counts, what was dropped and why, cost
+    NAME.jsonl      what was made, a line each
+    NAME.json       how: everything that decides what came out, then counts and cost
     progress.jsonl  while it is being made: what is made, then one line a finished prompt
 
 A killed making goes on where it was. The first two appear when all prompts are done, and progress.jsonl goes.
@@ -20,25 +20,27 @@ from gemma_align.experiments.lock import FolderLock
 REMEDY = "--out DIR"
 
 
-class PairsFolder:
+class WorkFolder:
     """An open, locked folder.
 
     Attributes:
-        account: pairs.json, where the pairs are all made already.
+        account: NAME.json, where everything is made already.
         done: the lines of finished prompts, by id.
     """
 
-    def __init__(self, root: Path, made_of: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path, made_of: Mapping[str, Any], name: str) -> None:
         """Opens it, or goes on with it.
 
         Args:
             root: the folder.
-            made_of: everything that decides which pairs come out, as JSON values.
+            made_of: everything that decides what comes out, as JSON values.
+            name: of its files, and of what is made in it, such as "pairs".
 
         Raises:
-            RunDirError: it holds something else, or pairs made of something else, or is being written.
+            RunDirError: it holds something else, or the same made of something else, or is being written.
         """
         self.root = root
+        self.name = name
         self.made_of = json.loads(json_text(made_of))
         self.account: dict[str, Any] | None = None
         self.done: dict[str, dict[str, Any]] = {}
@@ -46,9 +48,11 @@ class PairsFolder:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunDirError(f"Can't make {root}: {error.strerror or error}. Choose another with {REMEDY}") from error
-        foreign = sorted(path.name for path in root.iterdir() if path.name not in _NAMES)
+        files = (f"{name}.jsonl", f"{name}.json")
+        known = {"progress.jsonl", ".lock", *files, *(f".tmp-{file}" for file in files)}
+        foreign = sorted(path.name for path in root.iterdir() if path.name not in known)
         if foreign:
-            raise RunDirError(f"{root} holds files that aren't pairs ({foreign[0]}): choose another with {REMEDY}")
+            raise RunDirError(f"{root} holds files that aren't {name} ({foreign[0]}): choose another with {REMEDY}")
         self._lock = FolderLock(root / ".lock", REMEDY)
         self._progress = JsonLines(root / "progress.jsonl")
         try:
@@ -58,9 +62,13 @@ class PairsFolder:
             raise
 
     @property
-    def pairs(self) -> Path:
-        """The file of pairs."""
-        return self.root / "pairs.jsonl"
+    def rows(self) -> Path:
+        """NAME.jsonl."""
+        return self.root / f"{self.name}.jsonl"
+
+    @property
+    def _account(self) -> Path:
+        return self.root / f"{self.name}.json"
 
     def add(self, line: Mapping[str, Any]) -> None:
         """A finished prompt; it is kept whatever happens afterwards."""
@@ -69,10 +77,10 @@ class PairsFolder:
         self.done[plain["id"]] = plain
 
     def finish(self, rows: list[Mapping[str, Any]], account: Mapping[str, Any]) -> None:
-        """The pairs and their account; the folder is finished then."""
+        """NAME.jsonl and NAME.json; the folder is finished then."""
         self.account = json.loads(json_text({"made_of": self.made_of, **account}))
-        write_text(self.pairs, "".join(f"{json_text(row)}\n" for row in rows))
-        write_json(self.root / "pairs.json", self.account)
+        write_text(self.rows, "".join(f"{json_text(row)}\n" for row in rows))
+        write_json(self._account, self.account)
         self._progress.close()
         (self.root / "progress.jsonl").unlink(missing_ok=True)
 
@@ -88,9 +96,8 @@ class PairsFolder:
         self.close()
 
     def _read(self) -> None:
-        finished = self.root / "pairs.json"
-        if finished.exists():
-            self.account = json.loads(finished.read_text(encoding="utf-8"))
+        if self._account.exists():
+            self.account = json.loads(self._account.read_text(encoding="utf-8"))
             self._require_same(self.account["made_of"])
             (self.root / "progress.jsonl").unlink(missing_ok=True)
             return
@@ -108,9 +115,6 @@ class PairsFolder:
         if keys:
             shown = "; ".join(f"{key}: {before.get(key)} there, {self.made_of.get(key)} now" for key in keys[:3])
             raise RunDirError(
-                f"{self.root} holds pairs made of something else ({shown}): choose another folder with {REMEDY}, or "
-                f"delete {self.root}"
+                f"{self.root} holds {self.name} made of something else ({shown}): choose another folder with {REMEDY}, "
+                f"or delete {self.root}"
             )
-
-
-_NAMES = ("pairs.jsonl", "pairs.json", "progress.jsonl", ".lock", ".tmp-pairs.jsonl", ".tmp-pairs.json")
