@@ -74,6 +74,30 @@ def reward_attack_command(
     )
 
 
+@reward_app.command("curve")
+def reward_curve_command(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it goes; else runs/curve_ and the file's name.")
+    ] = None,
+    num_prompts: Annotated[int, typer.Option(min=2, help="Prompts, at most.")] = 50,
+    samples: Annotated[int, typer.Option(min=8, max=4096, help="A policy's answers to each prompt.")] = 32,
+    adapter: Annotated[
+        Path | None, typer.Option("--adapter", metavar="RUN", help="A run folder: its model gives the samples.")
+    ] = None,
+) -> None:
+    """Best of n by the reward, against the gold measure: where more reward stops meaning a better answer."""
+    from gemma_align.config import load_config
+
+    loaded = load_config(config, overrides or ())
+
+    from gemma_align.experiments.reward_curve import reward_curve
+
+    target = out or Path("runs") / f"curve_{config.stem}"
+    reward_curve(loaded, target, num_prompts=num_prompts, num_samples=samples, adapter=adapter)
+
+
 @reward_app.callback()
 def _reward() -> None:
     """Fit and examine the reward."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
-from gemma_align.evaluation.overoptimisation import at_proxy_maximum, fit, stop_without_gold
+from gemma_align.evaluation.overoptimisation import at_proxy_maximum, fit, fit_examples, stop_without_gold
 
 LAWS = {"rl": lambda d, a, b: d * (a - b * np.log(d)), "best_of_n": lambda d, a, b: d * (a - b * d)}
 D = np.linspace(0.2, 4.0, 20)
@@ -41,6 +41,29 @@ def test_intervals_cover():
     assert 0.91 < hits / 400 < 0.985
 
 
+@pytest.mark.parametrize("law", list(LAWS))
+def test_the_fit_of_a_mean_is_the_mean_of_the_fits(law):
+    rng = np.random.default_rng(4)
+    each = np.stack([LAWS[law](D, a, b) for a, b in rng.normal((1.0, 0.4), 0.2, (50, 2))])
+    found, plain = fit_examples(D, each, law), fit(D, each.mean(axis=0), law)
+    assert (found.a, found.b, found.peak) == pytest.approx((plain.a, plain.b, plain.peak))
+    assert plain.b_interval[1] - plain.b_interval[0] < 1e-6  # no noise: the points alone know nothing of examples
+    assert 0.05 < found.b_interval[1] - found.b_interval[0] < 0.2
+
+
+def test_intervals_over_examples_cover_where_the_points_of_one_hang_together():
+    rng, hits, plain = np.random.default_rng(5), 0, 0
+    for _ in range(300):
+        own = rng.normal(0, 0.5, (40, 1)) * D  # an example's whole curve leans one way
+        gains = LAWS["best_of_n"](D, 1.0, 0.2) + own + rng.normal(0, 0.1, (40, len(D)))
+        low, high = fit_examples(D, gains, "best_of_n").a_interval
+        hits += low <= 1.0 <= high
+        low, high = fit(D, gains.mean(axis=0), "best_of_n").a_interval
+        plain += low <= 1.0 <= high
+    assert 0.91 < hits / 300 < 0.985
+    assert plain / 300 < 0.7  # why `fit` isn't for this
+
+
 def test_no_peak_is_an_answer():
     rising = fit(D, 0.5 * D, "best_of_n")
     assert rising.b == pytest.approx(0, abs=1e-9)
@@ -58,6 +81,10 @@ def test_points_at_zero_say_nothing_and_too_few_are_refused():
     assert with_zero.num_points == len(D)
     with pytest.raises(ValueError, match="3 different distances"):
         fit([0.0, 1.0, 1.0, 2.0], [0.0, 1.0, 1.0, 2.0], "rl")
+    with pytest.raises(ValueError, match="3 different distances"):
+        fit_examples([0.0, 1.0, 2.0], np.zeros((5, 3)), "rl")
+    with pytest.raises(ValueError, match="as many finite gains"):
+        fit_examples([1.0, 2.0, 3.0], np.zeros((5, 2)), "rl")
     with pytest.raises(ValueError, match="at least 0"):
         fit([-1.0, 1.0, 2.0, 3.0], [0.0, 1.0, 1.0, 2.0], "rl")
 

@@ -208,6 +208,9 @@ class EvaluationConfig(Section):
     """Evaluate the untuned model too, on the same examples."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the intervals."""
+    gold: Place | None = None
+    """The folder of an encoder that a reward is held against: of another backbone than the reward's, fitted with
+    `reward.encoder.part: gold`. null: the task's own measures (clinical, code)."""
     judge: JudgeConfig | None = None
     """Who says which of two responses is better, when `gemma-align judge` is given; null: nobody."""
 

@@ -5,7 +5,9 @@ With d = sqrt(KL to the start policy, nats a response) and R the gain in the gol
     reinforcement learning   R(d) = d (a - b ln d)     peak at d = exp(a / b - 1)
     best-of-n                R(d) = d (a - b d)        peak at d = a / (2 b)
 
-(Gao et al. 2022, arXiv 2210.10760.) Both are linear in a and b, so they are fitted by least squares.
+(Gao et al. 2022, arXiv 2210.10760.) Both are linear in a and b, so they are fitted by least squares, and the fit of a
+mean over examples is the mean of the examples' fits: where the gains of every example are known, intervals are over
+examples (`fit_examples`); else they are over what the curve leaves of the points, as if those were independent (`fit`).
 A peak is told only where b is above 0 with confidence and the curve was followed past the peak; "none found" is an
 answer. `stop_without_gold` is the step that a rule which never sees the gold measure would have chosen.
 """
@@ -19,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from gemma_align.evaluation.statistics import mean_interval
+
 Law = Literal["rl", "best_of_n"]
 Array = NDArray[np.float64]
 
@@ -27,7 +31,7 @@ Array = NDArray[np.float64]
 class Fit:
     """A curve through the points.
 
-    a, b       coefficients; each with its confidence interval by Student's t
+    a, b       coefficients; each with its confidence interval
     residual   root mean square of what the curve leaves over, in units of R
     peak       d where the fitted curve is highest; None where no peak was found
     peak_value R there
@@ -63,21 +67,59 @@ def fit(d: Sequence[float], gain: Sequence[float], law: Law, confidence: float =
     Raises:
         ValueError: fewer than 3 different distances above 0, or a number that is negative or not finite.
     """
-    x, y = np.asarray(d, dtype=np.float64), np.asarray(gain, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 1 or not (np.isfinite(x).all() and np.isfinite(y).all()) or (x < 0).any():
-        raise ValueError("a curve: as many finite gains as finite distances of at least 0 were wanted")
-    x, y = x[x > 0], y[x > 0]
-    if len(np.unique(x)) < 3:
-        raise ValueError(f"a curve: at least 3 different distances above 0 were wanted, given {len(np.unique(x))}")
-    design = _columns(x, law)
-    coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
-    left = y - design @ coefficients
+    x, y = _points(d, np.asarray(gain, dtype=np.float64)[None])
+    solve, design = _solver(x, law)
+    coefficients = solve @ y[0]
+    left = y[0] - design @ coefficients
     degrees = len(x) - 2
     variance = float(left @ left) / degrees if degrees else math.inf
-    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * variance)
+    errors = np.sqrt(np.diag(solve @ solve.T) * variance)
     half = stats.t.ppf((1 + confidence) / 2, degrees) * errors
-    a, b = (float(c) for c in coefficients)
     intervals = [(float(c - h), float(c + h)) for c, h in zip(coefficients, half, strict=True)]
+    return _made(x, y[0], coefficients, intervals, law)
+
+
+def fit_examples(d: Sequence[float], gains: Array, law: Law, confidence: float = 0.95) -> Fit:
+    """The fit of the mean over examples, with intervals over examples (`statistics.mean_interval`).
+
+    Args:
+        d: distances of the points.
+        gains: (examples, points) gold measure of an example less its value at the start; examples are independent,
+            the points of one need not be.
+        law: see above.
+        confidence: of the intervals.
+
+    Raises:
+        ValueError: as in `fit`.
+    """
+    x, y = _points(d, np.asarray(gains, dtype=np.float64))
+    solve, _ = _solver(x, law)
+    each = y @ solve.T
+    found = [mean_interval(column, confidence) for column in each.T]
+    intervals = [(-math.inf, math.inf) if i.low is None or i.high is None else (i.low, i.high) for i in found]
+    return _made(x, y.mean(axis=0), each.mean(axis=0), intervals, law)
+
+
+def _points(d: Sequence[float], gains: Array) -> tuple[Array, Array]:
+    """Distances above 0 and the gains there, (examples, points), checked."""
+    x = np.asarray(d, dtype=np.float64)
+    finite = bool(np.isfinite(x).all() and np.isfinite(gains).all())
+    if x.ndim != 1 or gains.ndim != 2 or gains.shape[1] != len(x) or not finite or bool((x < 0).any()):
+        raise ValueError("a curve: as many finite gains as finite distances of at least 0 were wanted")
+    gains, x = gains[:, x > 0], x[x > 0]
+    if len(np.unique(x)) < 3:
+        raise ValueError(f"a curve: at least 3 different distances above 0 were wanted, given {len(np.unique(x))}")
+    return x, gains
+
+
+def _solver(x: Array, law: Law) -> tuple[Array, Array]:
+    """(2, points) from gains to least-squares coefficients, and (points, 2) back."""
+    design = _columns(x, law)
+    return np.asarray(np.linalg.pinv(design), dtype=np.float64), design
+
+
+def _made(x: Array, y: Array, coefficients: Array, intervals: Sequence[tuple[float, float]], law: Law) -> Fit:
+    a, b = (float(c) for c in coefficients)
     where = _peak(a, b, law) if intervals[1][0] > 0 and a > 0 else None
     if where is not None and where > x.max():
         where = None  # not reached: what lies beyond the last point was not measured
@@ -87,7 +129,7 @@ def fit(d: Sequence[float], gain: Sequence[float], law: Law, confidence: float =
         b=b,
         a_interval=intervals[0],
         b_interval=intervals[1],
-        residual=float(np.sqrt(np.mean(left**2))),
+        residual=float(np.sqrt(np.mean((y - _columns(x, law) @ coefficients) ** 2))),
         peak=where,
         peak_value=None if where is None else float(_columns(np.array([where]), law)[0] @ coefficients),
         num_points=len(x),

@@ -143,7 +143,7 @@ def _of_task(config: Config, task: str, data: str | None, several: bool, out: Pa
         stages=(Stage(method="sft"),),
         output_dir=str(out / task),
         data=task_data(config, task, data, several=several),
-        evaluation=config.evaluation.model_copy(update={"judge": None}),
+        evaluation=config.evaluation.model_copy(update={"judge": None, "gold": None}),
     )
 
 

@@ -6,7 +6,6 @@ The scorer is the task's programmatic reward, which shares nothing with evaluati
 covered and invented, for programs the visible tests.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -201,7 +200,7 @@ def _show(console: Console, folder: WorkFolder, num_shown: int) -> None:
     table.add_row("sampled tokens", f"{account['cost']['sampled_tokens']:,}")
     table.add_row("seconds", f"{sum(account['cost']['seconds'].values()):.1f}")
     console.print(table)
-    rows = [json.loads(line) for line in folder.rows.read_text(encoding="utf-8").splitlines()]
+    rows = folder.read_rows()
     for row in rows[:: max(1, len(rows) // max(num_shown, 1))][:num_shown]:
         console.print(f"\n{row['id']}", markup=False, style="bold")
         for label, field in (("chosen", "response"), ("rejected", "rejected")):

@@ -8,7 +8,7 @@ A killed making goes on where it was. The first two appear when all prompts are 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,13 +70,17 @@ class WorkFolder:
     def _account(self) -> Path:
         return self.root / f"{self.name}.json"
 
+    def read_rows(self) -> list[dict[str, Any]]:
+        """What NAME.jsonl holds."""
+        return [json.loads(line) for line in self.rows.read_text(encoding="utf-8").splitlines()]
+
     def add(self, line: Mapping[str, Any]) -> None:
         """A finished prompt; it is kept whatever happens afterwards."""
         plain = json.loads(json_text(line))
         self._progress.append(plain)
         self.done[plain["id"]] = plain
 
-    def finish(self, rows: list[Mapping[str, Any]], account: Mapping[str, Any]) -> None:
+    def finish(self, rows: Sequence[Mapping[str, Any]], account: Mapping[str, Any]) -> None:
         """NAME.jsonl and NAME.json; the folder is finished then."""
         self.account = json.loads(json_text({"made_of": self.made_of, **account}))
         write_text(self.rows, "".join(f"{json_text(row)}\n" for row in rows))
