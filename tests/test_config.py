@@ -198,6 +198,19 @@ def test_a_stage_s_own_settings_replace_the_common_ones_and_nothing_else(write: 
     ]
 
 
+def test_a_stage_s_own_deep_setting_leaves_its_neighbours_alone(write: Write) -> None:
+    path = write(
+        "task: clinical\nreward:\n  alpha: 0\n  constraints:\n    toxicity: {weight: 3.0, threshold: 0.5}\n"
+        "    length: {max_words: 40}\nstages:\n- method: sft\n"
+        "  reward: {constraints: {toxicity: {threshold: 0.25}}}\n"
+    )
+    config = load_config(path)
+    staged = config.for_stage(config.stages[0]).reward
+    assert (staged.constraints.toxicity.threshold, staged.constraints.toxicity.weight) == (0.25, 3.0)
+    assert (staged.alpha, staged.constraints.length.max_words) == (0, 40)
+    assert config.reward.constraints.toxicity.threshold == 0.5
+
+
 def test_a_stage_that_contradicts_the_rest_is_found_where_it_does(write: Write) -> None:
     path = write("task: clinical\nreward: {alpha: 0}\nstages:\n- method: sft\n- method: sft\n  reward:\n    beta: 0\n")
     message = "wanted reward.alpha, reward.beta or reward.programmatic above 0, or a term, given none of them"

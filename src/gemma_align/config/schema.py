@@ -88,10 +88,8 @@ class Config(Section):
         return self.evaluation.max_new_tokens or MAX_NEW_TOKENS[self.task]
 
     def for_stage(self, stage: Stage) -> "Config":
-        """This configuration with the stage's own settings in place."""
-        changed = {
-            name: getattr(self, name).model_copy(update=settings) for name, settings in stage.overrides().items()
-        }
+        """This configuration with the stage's own settings in place, and nothing else changed, however deep they lie."""
+        changed = {name: _merged(getattr(self, name), getattr(stage, name)) for name in stage.overrides()}
         return self.model_copy(update=changed)
 
     @model_validator(mode="after")
@@ -101,3 +99,13 @@ class Config(Section):
             text = "; ".join(f"{contradiction.keys[0]}: {contradiction.message}" for contradiction in found)
             raise PydanticCustomError("contradictions", "{text}", {"text": text, "found": found})
         return self
+
+
+def _merged(whole: Section, own: Section) -> Section:
+    """`whole` with what was given in `own`."""
+    changed: dict[str, Any] = {}
+    for name in own.model_fields_set:
+        before, given = getattr(whole, name), getattr(own, name)
+        deeper = isinstance(before, Section) and isinstance(given, Section)
+        changed[name] = _merged(before, given) if deeper else given
+    return whole.model_copy(update=changed)
