@@ -91,11 +91,13 @@ class Answer:
 
     finished    it ended by itself; what somebody wrote did
     num_tokens  of the policy's tokenizer, the end token included; None where nobody counted
+    reference_logprobs  of its tokens under the reference policy, nats, the end token left out; None where nobody asked
     """
 
     text: str
     finished: bool = True
     num_tokens: int | None = None
+    reference_logprobs: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

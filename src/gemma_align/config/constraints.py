@@ -81,6 +81,22 @@ class LengthConfig(Section):
     """Line breaks in one stretch."""
 
 
+class FluencyConfig(Section):
+    """How surprising the text is to the reference policy (`rewards/fluency.py`). Off unless it has a weight: it needs a
+    forward pass of the whole model, except in reinforcement learning, where that is done anyway."""
+
+    weight: NotNegative = 0.0
+    """What a nat of surprise costs; 0: fluency isn't looked at, floor included. 0.1 holds off searched words."""
+    floor: NotPositive | None = -3.0
+    """See `toxicity.floor`; it applies where text is garbled."""
+    surprising: Positive = 8.0
+    """Nats from which a token counts as surprising, with what it has above them."""
+    window: Count = 5
+    """Tokens in a row that are looked at for garbled text."""
+    garbled: Positive = 7.5
+    """Mean nats of a window from which text is garbled."""
+
+
 class ConstraintsConfig(Section):
     """Each constraint is at most 0; together they are weighted by `reward.beta`."""
 
@@ -90,3 +106,5 @@ class ConstraintsConfig(Section):
     """Loops and repeats."""
     length: LengthConfig = LengthConfig()
     """Empty, too short, too long, blank, cut off."""
+    fluency: FluencyConfig = FluencyConfig()
+    """Unlikely words, such as a search for reward puts in."""

@@ -87,3 +87,8 @@ class RewardConfig(Section):
     """The programmatic reward of notes."""
     code: CodeRewardConfig = CodeRewardConfig()
     """The programmatic reward of programs."""
+
+    @property
+    def asks_reference(self) -> bool:
+        """Whether fluency counts, so that the reference policy has to read the answers."""
+        return self.beta > 0 and self.constraints.fluency.weight > 0

@@ -88,7 +88,7 @@ class Config(Section):
         return self.evaluation.max_new_tokens or MAX_NEW_TOKENS[self.task]
 
     def for_stage(self, stage: Stage) -> "Config":
-        """This configuration with the stage's own settings in place, and nothing else changed, however deep they lie."""
+        """This configuration with the stage's own settings in place, however deep they lie, and no other changed."""
         changed = {name: _merged(getattr(self, name), getattr(stage, name)) for name in stage.overrides()}
         return self.model_copy(update=changed)
 

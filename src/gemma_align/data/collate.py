@@ -81,6 +81,14 @@ class Encoder:
         return collate([self.fit(example) for example in examples])
 
 
+def sharing_prompts(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Responses:
+    """N responses, given as (prompt ids, response ids); equal prompts share an entry, so that they are read once."""
+    prompts = list(dict.fromkeys(tuple(prompt) for prompt, _ in rows))
+    index = {prompt: p for p, prompt in enumerate(prompts)}
+    ids, mask = padded([tuple(response) for _, response in rows])
+    return Responses(tuple(prompts), torch.tensor([index[tuple(prompt)] for prompt, _ in rows]), ids, mask)
+
+
 def collate(fitted: Sequence[Fitted]) -> Responses:
     """N prompts with one response each, padded on the right with 0 where the mask is False."""
     ids, mask = padded([f.response_ids for f in fitted])

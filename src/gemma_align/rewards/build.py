@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from gemma_align.config import RewardConfig
@@ -11,6 +12,7 @@ from gemma_align.rewards.clinical import ClinicalReward
 from gemma_align.rewards.code import CodeReward
 from gemma_align.rewards.encoder.files import load_encoder, read_record
 from gemma_align.rewards.encoder.model import RewardEncoder
+from gemma_align.rewards.fluency import Reference
 from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.rewards.terms import load_term
 from gemma_align.types import RewardModel
@@ -23,7 +25,8 @@ def open_reward(task: str, settings: RewardConfig, load_policy: Callable[[], Pol
     Args:
         task: its name.
         settings: the configuration's `reward`.
-        load_policy: the model whose embeddings or weights an encoder stands on; called only where one does.
+        load_policy: the model whose embeddings or weights an encoder stands on, and which says what is fluent; called
+            only where one is needed, and once.
 
     Raises:
         UserError: an encoder, a term or a programmatic reward that is asked for and can't be had.
@@ -31,8 +34,10 @@ def open_reward(task: str, settings: RewardConfig, load_policy: Callable[[], Pol
     with ExitStack() as stack:
         terms = {term.call: (load_term(term.call), term.weight) for term in settings.terms}
         programmatic = _programmatic(task, settings, stack) if settings.programmatic else None
-        encoder = _encoder(settings, load_policy) if settings.alpha else None
-        yield HybridReward(task, settings, encoder, programmatic, terms)
+        loaded = cache(load_policy)
+        encoder = _encoder(settings, loaded) if settings.alpha else None
+        reference = Reference(loaded()) if settings.asks_reference else None
+        yield HybridReward(task, settings, encoder, programmatic, terms, reference)
 
 
 def _encoder(settings: RewardConfig, load_policy: Callable[[], Policy]) -> RewardEncoder:

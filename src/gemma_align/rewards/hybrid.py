@@ -1,6 +1,6 @@
 """The hybrid reward: a learned encoder held by hard constraints, with a programmatic reward and own terms beside them.
 
-    total = alpha x encoder + beta x (toxicity + repetition + length)
+    total = alpha x encoder + beta x (toxicity + repetition + length + fluency)
             + programmatic x the task's programmatic reward + sum of weight x term
     total = min(total, floor)        where a constraint with a floor fired
 
@@ -20,6 +20,7 @@ from gemma_align.errors import RewardError
 from gemma_align.rewards.combine import capped, pessimistic, shaped, weighted
 from gemma_align.rewards.constraints import CONSTRAINTS, Finding, check_all
 from gemma_align.rewards.encoder.model import RewardEncoder
+from gemma_align.rewards.fluency import Reference, fluency
 from gemma_align.rewards.lagrangian import Multiplier
 from gemma_align.rewards.terms import Term, score_term
 from gemma_align.types import Answer, Example, RewardModel, Scores
@@ -40,8 +41,8 @@ class HybridReward:
 
     encoder, encoder_spread  the encoder's mean over its heads, and their standard deviation
     shaped                   what stands in the encoder's place with `combine: shaped`; `pessimistic` likewise
-    toxicity, repetition, length  penalties, 0 or less
-    violation                1 where any of the three fired
+    toxicity, repetition, length  penalties, 0 or less; `fluency` too where it has a weight
+    violation                1 where any of them fired
     capped                   1 where a floor decided the total
     programmatic             the task's programmatic reward
     term/NAME                of a term of one's own, before its weight
@@ -54,12 +55,16 @@ class HybridReward:
         encoder: RewardEncoder | None,
         programmatic: RewardModel | None = None,
         terms: Mapping[str, tuple[Term, float]] | None = None,
+        reference: Reference | None = None,
     ) -> None:
-        """`encoder` is needed where `settings.alpha` is above 0, `programmatic` where its weight is."""
+        """`encoder` is needed where `settings.alpha` is above 0, `programmatic` where its weight is, `reference` where
+        fluency counts."""
         assert encoder is not None or settings.alpha == 0, "alpha above 0 wants an encoder"
         assert programmatic is not None or settings.programmatic == 0, "its weight wants a programmatic reward"
         self.task = task
         self.settings = settings
+        self.reference = reference if settings.asks_reference else None
+        assert (self.reference is not None) == settings.asks_reference, "fluency wants a reference policy"
         self.encoder = encoder if settings.alpha else None
         self.programmatic = programmatic if settings.programmatic else None
         self.terms = dict(terms or {})
@@ -88,11 +93,17 @@ class HybridReward:
         if self.encoder is not None:
             encoder = self._encoder(self.encoder, examples, answers, parts)
         findings = check_all(examples, answers, self.task, self.settings.constraints)
-        for name in CONSTRAINTS:
+        names: tuple[str, ...] = CONSTRAINTS
+        if self.reference is not None:
+            names = (*CONSTRAINTS, "fluency")
+            read = self.reference.logprobs(examples, answers)
+            for found, logprobs in zip(findings, read, strict=True):
+                found["fluency"] = fluency(logprobs, self.settings.constraints.fluency)
+        for name in names:
             parts[name] = torch.tensor([found[name].penalty for found in findings], dtype=torch.float32)
-        fired = [any(found[name].fired for name in CONSTRAINTS) for found in findings]
+        fired = [any(found[name].fired for name in names) for found in findings]
         parts["violation"] = torch.tensor(fired, dtype=torch.float32)
-        held: Tensor = sum((parts[name] for name in CONSTRAINTS), torch.zeros(len(answers)))
+        held: Tensor = sum((parts[name] for name in names), torch.zeros(len(answers)))
         total = weighted(encoder, held, self.settings.alpha, self.beta)
         if self.programmatic is not None:
             parts["programmatic"] = self.programmatic.score(examples, answers).total

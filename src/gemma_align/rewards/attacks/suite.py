@@ -81,7 +81,7 @@ def variants(hybrid: HybridReward) -> dict[str, RewardModel]:
         found[ENCODER] = HybridReward(hybrid.task, alone, hybrid.encoder)
     if settings.beta:
         alone = settings.model_copy(update={**bare, "alpha": 0.0, "combine": "weighted"})
-        found[CONSTRAINTS] = HybridReward(hybrid.task, alone, None)
+        found[CONSTRAINTS] = HybridReward(hybrid.task, alone, None, reference=hybrid.reference)
     if hybrid.encoder is not None or hybrid.programmatic is not None or hybrid.terms or not found:
         found[HYBRID] = hybrid
     return found

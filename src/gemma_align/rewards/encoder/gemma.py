@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from gemma_align.core import attention
 from gemma_align.core.packing import microbatch_rows, pack
-from gemma_align.data.collate import collate
-from gemma_align.data.templates import Fitted
+from gemma_align.data.collate import sharing_prompts
 from gemma_align.errors import ConfigError
 from gemma_align.models.policy import SIZE_MULTIPLE, Policy
 from gemma_align.rewards.encoder.gemma_embeddings import gemma_row
@@ -92,7 +91,7 @@ class Gemma(nn.Module):
 
     def _read(self, rows: Sequence[Row], max_tokens: int | None) -> Tensor:
         """The state at a row's last token predicts the token after it, so a 0 is put there that nothing reads."""
-        responses = _sharing_prompts(rows)
+        responses = sharing_prompts([(row.prompt_ids, (*row.response_ids, 0)) for row in rows])
         places = [torch.arange(len(rows))] if max_tokens is None else microbatch_rows(responses, max_tokens)
         found = torch.zeros(len(rows), self.policy.causal_lm.config.hidden_size, device=self.device)
         for part in places:
@@ -150,11 +149,3 @@ def _linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and name.removesuffix(".base_layer").endswith(TARGETS)
     }
-
-
-def _sharing_prompts(rows: Sequence[Row]) -> Responses:
-    """N responses, each closed by an unread 0; equal prompts share an entry."""
-    prompts = list(dict.fromkeys(row.prompt_ids for row in rows))
-    index = {prompt: p for p, prompt in enumerate(prompts)}
-    alone = collate([Fitted((), (*row.response_ids, 0)) for row in rows])
-    return Responses(tuple(prompts), torch.tensor([index[row.prompt_ids] for row in rows]), alone.ids, alone.mask)
