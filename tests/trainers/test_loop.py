@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from gemma_align.config import LoraConfig, ModelConfig, TrainingConfig
 from gemma_align.data.collate import Encoder
-from gemma_align.models.policy import Policy
+from gemma_align.models.policy import Policy, num_recomputed
 from gemma_align.trainers.loop import Loop
 from gemma_align.trainers.schedule import batch_indices, learning_rate_factor, num_updates
 from gemma_align.trainers.sft import SFT, sft_loss
@@ -134,16 +134,22 @@ def test_microbatches_change_no_weight(max_tokens):
 def test_recomputed_activations_change_no_weight(limit):
     plain, again = tiny_policy(), tiny_policy()
     again.recompute_above(limit)
-    layer, seen = again.causal_lm.model.layers[1], set()
-    layer.mlp.register_forward_pre_hook(
-        lambda _, inputs: seen.add((inputs[0].shape[1], layer.gradient_checkpointing and layer.training))
+    layers, seen = again.causal_lm.model.layers, set()
+    layers[0].mlp.register_forward_pre_hook(
+        lambda _, inputs: seen.add((inputs[0].shape[1], sum(x.gradient_checkpointing and x.training for x in layers)))
     )
     for policy in (plain, again):
         list(make_loop(policy, max_tokens_per_microbatch=100, batch_size=4))
     for name, weight in weights(plain).items():
         assert torch.equal(weights(again)[name], weight), name
-    assert all(recomputed == (size > limit) for size, recomputed in seen)
-    assert {recomputed for _, recomputed in seen} == ({True} if limit == 0 else {True, False})
+    assert all(recomputed == num_recomputed(size, limit, len(layers)) for size, recomputed in seen)
+    assert {recomputed > 0 for _, recomputed in seen} == ({True} if limit == 0 else {True, False})
+
+
+def test_a_row_keeps_no_more_activations_than_its_limit():
+    assert [num_recomputed(tokens, 100, 18) for tokens in (1, 100, 101, 150, 200, 10_000)] == [0, 0, 1, 6, 9, 18]
+    assert num_recomputed(1, 0, 18) == 18
+    assert all((18 - num_recomputed(n, 100, 18)) * n <= 18 * 100 for n in range(101, 3000))
 
 
 def test_same_seed_same_bits_and_another_seed_another_order():

@@ -141,10 +141,10 @@ class Policy:
         return self.causal_lm.lm_head.weight.device
 
     def recompute_above(self, num_tokens: int) -> None:
-        """Rows of more tokens make their activations again in backward instead of keeping them.
+        """Rows of more tokens make some activations again in backward, so that they keep as many as `num_tokens` do.
 
         With the microbatch's budget as the limit, a single response that is longer than the budget doesn't raise the
-        peak of memory; it pays with one more forward pass through the blocks. With 0 every row does.
+        peak of memory; it pays with one more forward pass through as many blocks as are too many. With 0 through all.
         """
         if self._recompute_above is None:
             self.causal_lm.activation_checkpointing_enable()
@@ -185,8 +185,10 @@ class Policy:
             self.model.train(training)
         row = pack(responses, self.device, SIZE_MULTIPLE)
         if self._recompute_above is not None:
-            for layer in self.causal_lm.model.layers:
-                layer.gradient_checkpointing = len(row.ids) > self._recompute_above
+            layers = self.causal_lm.model.layers
+            again = num_recomputed(len(row.ids), self._recompute_above, len(layers))
+            for i, layer in enumerate(layers):  # the first ones: backward comes to them when the others' are free
+                layer.gradient_checkpointing = i < again
         mask = attention.PackedMask(row.groups)
         hidden = (
             self.causal_lm.model(
@@ -274,6 +276,11 @@ class Policy:
         else:
             self.causal_lm.save_pretrained(str(folder))
             self.tokenizer.save_pretrained(str(folder))
+
+
+def num_recomputed(num_tokens: int, limit: int, num_layers: int) -> int:
+    """Layers whose activations have to go, so that a row keeps no more of them than one of `limit` tokens would."""
+    return max(0, -(-num_layers * (num_tokens - limit) // num_tokens))
 
 
 def add_lora(model: nn.Module, config: ModelConfig) -> PeftModel:
