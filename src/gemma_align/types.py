@@ -13,7 +13,7 @@ is private to the policy (`core/packing.py`).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -129,7 +129,12 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What `prepare` hands to `loss`. Algorithms subclass it; every further field is a tensor with N rows."""
+    """What `prepare` hands to `loss`. Algorithms subclass it; every further field is a tensor with N rows.
+
+    whole_prompts  all responses to a prompt belong into one microbatch: their loss isn't a sum over them
+    """
+
+    whole_prompts: ClassVar[bool] = False
 
     responses: Responses
 

@@ -26,8 +26,11 @@ SMOKE = ROOT / "configs" / "smoke" / "sft.yml"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
 
 
-def command(folder, *overrides, launcher=("-m", "gemma_align")):
-    return [sys.executable, *launcher, "run", "--config", str(SMOKE), f"output_dir={folder}", *overrides]
+STAGED = ROOT / "configs" / "smoke" / "staged_sft_then_dpo.yml"
+
+
+def command(folder, *overrides, launcher=("-m", "gemma_align"), config=SMOKE):
+    return [sys.executable, *launcher, "run", "--config", str(config), f"output_dir={folder}", *overrides]
 
 
 def run(folder, *overrides, **kwargs):
@@ -121,26 +124,62 @@ def finished_files(folder):
     return {name: (folder / name).read_bytes() for name in names}
 
 
-@pytest.mark.parametrize("after", ["the first checkpoint", "two updates of the second half"])
-def test_a_run_that_was_killed_and_resumed_ends_in_the_same_bits(unbroken, tmp_path, after):
-    folder = tmp_path / "run"
-    wanted = 2 if after == "the first checkpoint" else 5
+def kill_in_update(number, folder, config):
     process = subprocess.Popen(
-        command(folder, "--resume"), env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(folder, "--resume", config=config),
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 200
     metrics = folder / "metrics.jsonl"
-    while not (metrics.exists() and f'"step": {wanted}' in metrics.read_text()):
+    while not (metrics.exists() and f'"step": {number}' in metrics.read_text()):
         assert time.monotonic() < deadline
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+@pytest.mark.parametrize("after", ["the first checkpoint", "two updates of the second half"])
+def test_a_run_that_was_killed_and_resumed_ends_in_the_same_bits(unbroken, tmp_path, after):
+    folder = tmp_path / "run"
+    kill_in_update(2 if after == "the first checkpoint" else 5, folder, SMOKE)
     run(folder, "--resume")
     expected = finished_files(unbroken[0])
     for name, content in finished_files(folder).items():
         assert content == expected[name], name
     assert "already finished" in run(folder, "--resume")
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("staged") / "run"
+    return folder, run(folder, config=STAGED)
+
+
+def test_a_staged_run_starts_its_second_stage_from_the_first_one_s_policy(staged):
+    folder, output = staged
+    assert "pairs made of 24 examples, each reference against a corruption of it" in output
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    stages = {line["step"]: line["stage"] for line in lines}
+    assert stages[6] == "1-sft"
+    assert stages[7] == "2-dpo"
+    first = next(line for line in lines if line["step"] == 7 and "loss/dpo" in line)
+    assert first["loss/dpo"] == pytest.approx(0.693147, abs=1e-4)  # the reference is the policy that SFT left
+    assert first["reward/chosen"] == pytest.approx(0, abs=1e-4)
+    assert {"eval/loss", "eval/accuracy", "eval/margin"} <= set(lines[-1])
+
+
+@pytest.mark.parametrize("update", [3, 6, 9])
+def test_a_staged_run_that_was_killed_in_either_stage_ends_in_the_same_bits(staged, tmp_path, update):
+    folder = tmp_path / "run"
+    kill_in_update(update, folder, STAGED)
+    run(folder, "--resume", config=STAGED)
+    expected = finished_files(staged[0])
+    for name, content in finished_files(folder).items():
+        assert content == expected[name], name
 
 
 @pytest.mark.parametrize("max_tokens", [4096, 150])

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gemma_align.config.contradictions import contradictions_of_stages
+from gemma_align.config.methods import DPOConfig
 from gemma_align.config.pairs import PairsConfig
 from gemma_align.config.reward import RewardConfig
 from gemma_align.config.sections import (
@@ -26,14 +27,20 @@ MAX_NEW_TOKENS: dict[str, int] = {"clinical": 128, "safety": 128, "code": 192}
 """Longest response of each task. 192 tokens hold 95 % of MBPP's reference programs and 98 % of HumanEval's."""
 
 
+STAGED = ("training", "data", "dpo", "rl", "reward")
+"""Sections of which a stage may have settings of its own."""
+
+
 class Stage(Section):
     """One method, with the settings that differ from the whole configuration's."""
 
-    method: Literal["sft"]
-    """`sft`: next-token loss on the response."""
+    method: Literal["sft", "dpo"]
+    """`sft`: next-token loss on the response; `dpo`: direct preference optimization on pairs."""
     training: TrainingConfig | None = None
     """Only the settings given here replace those of the whole; the same for the sections below."""
     data: DataConfig | None = None
+    """See `training`."""
+    dpo: DPOConfig | None = None
     """See `training`."""
     rl: RLConfig | None = None
     """See `training`."""
@@ -42,7 +49,7 @@ class Stage(Section):
 
     def overrides(self) -> dict[str, dict[str, Any]]:
         """The settings that were given, by section."""
-        sections = {name: getattr(self, name) for name in ("training", "data", "rl", "reward")}
+        sections = {name: getattr(self, name) for name in STAGED}
         return {
             name: {key: getattr(section, key) for key in section.model_fields_set}
             for name, section in sections.items()
@@ -69,6 +76,8 @@ class Config(Section):
     """Where examples come from."""
     training: TrainingConfig = TrainingConfig()
     """The optimizer and the loop."""
+    dpo: DPOConfig = DPOConfig()
+    """Direct preference optimization, for stages that do it."""
     rl: RLConfig = RLConfig()
     """Rollouts, for stages that sample."""
     reward: RewardConfig = RewardConfig()

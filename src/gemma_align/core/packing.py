@@ -106,7 +106,7 @@ def pack(responses: Responses, device: torch.device, multiple: int = 1) -> Packe
     )
 
 
-def microbatch_rows(responses: Responses, max_tokens: int) -> list[Int[Tensor, "_"]]:
+def microbatch_rows(responses: Responses, max_tokens: int, *, whole_prompts: bool = False) -> list[Int[Tensor, "_"]]:
     """Splits N responses into microbatches of at most `max_tokens` row tokens: the peak of memory the user sets.
 
     Prompts stay whole with all their responses while they fit; a prompt whose responses don't fit together is given
@@ -116,6 +116,7 @@ def microbatch_rows(responses: Responses, max_tokens: int) -> list[Int[Tensor, "
     Args:
         responses: N responses.
         max_tokens: upper bound of tokens a microbatch; a single response that is longer gets one for itself.
+        whole_prompts: a prompt's responses are never parted, and get a microbatch for themselves if they are longer.
 
     Returns:
         Row indices into `responses`, one tensor a microbatch, ascending within each.
@@ -129,7 +130,7 @@ def microbatch_rows(responses: Responses, max_tokens: int) -> list[Int[Tensor, "
     for prompt, rows in zip(responses.prompt_ids, members, strict=True):
         size, piece = len(prompt), list[int]()
         for n in rows:
-            if piece and size + lengths[n] > max_tokens:
+            if piece and size + lengths[n] > max_tokens and not whole_prompts:
                 pieces.append((size, piece))
                 size, piece = len(prompt), []
             piece.append(n)

@@ -57,28 +57,75 @@ class Encoder:
 
         Raises DataError where none is left.
         """
-        fitted = [self.fit(example) for example in examples]
-        cut = [f.was_cut for f in fitted]
-        drop = self.too_long == "drop"
-        kept = [example for example, was_cut in zip(examples, cut, strict=True) if not (drop and was_cut)]
-        if examples and not kept:
-            raise DataError(
-                f"all {len(examples)} examples are longer than model.max_length={self.max_length} tokens: "
-                "raise it, or give data.too_long=truncate"
-            )
-        longest = max(
-            (len(f.prompt_ids) + len(f.response_ids) + f.prompt_cut + f.response_cut for f in fitted), default=0
-        )
-        return kept, Lengths(
-            num_examples=len(examples),
-            num_truncated=0 if drop else sum(cut),
-            num_dropped=sum(cut) if drop else 0,
-            longest=longest,
-        )
+        return limited(examples, [[self.fit(example)] for example in examples], self)
 
     def __call__(self, examples: Sequence[Example]) -> Responses:
         """The reference responses of N examples, one a prompt."""
         return collate([self.fit(example) for example in examples])
+
+
+class PairEncoder:
+    """Turns P pairs into 2P `Responses`, the chosen and the rejected one of each pair in turns, with one prompt."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        """`encoder`: whose prompt format, limits and rules it follows."""
+        self._encoder = encoder
+        self._known: dict[str, tuple[Fitted, Fitted]] = {}
+
+    def fit(self, example: Example) -> tuple[Fitted, Fitted]:
+        """Both responses after one and the same prompt, which is cut as the longer of them asks for.
+
+        Raises DataError for an example that is no pair.
+        """
+        known = self._known.get(example.id)
+        if known is None:
+            if example.response is None or example.rejected is None:
+                raise DataError(f"example {example.id!r} is no pair: it needs a response and a rejected one")
+            speaks, limit = self._encoder.prompt_format, self._encoder.max_length
+            responses = [speaks.response_ids(text) for text in (example.response, example.rejected)]
+            longest = fit(speaks.prompt_ids(example), max(responses, key=len), limit, example_id=example.id)
+            room = limit - len(longest.prompt_ids)
+            chosen, rejected = (
+                Fitted(longest.prompt_ids, tuple(ids[:room]), longest.prompt_cut, max(0, len(ids) - room))
+                for ids in responses
+            )
+            known = self._known[example.id] = chosen, rejected
+        return known
+
+    def within_limit(self, examples: Sequence[Example]) -> tuple[list[Example], Lengths]:
+        """See `Encoder.within_limit`; a pair is cut where its prompt or either response is."""
+        return limited(examples, [self.fit(example) for example in examples], self._encoder)
+
+    def __call__(self, examples: Sequence[Example]) -> Responses:
+        """2P responses to P prompts."""
+        fitted = [self.fit(example) for example in examples]
+        ids, mask = padded([f.response_ids for pair in fitted for f in pair])
+        prompt_of = torch.arange(len(fitted)).repeat_interleave(2)
+        return Responses(tuple(chosen.prompt_ids for chosen, _ in fitted), prompt_of, ids, mask)
+
+
+def limited(
+    examples: Sequence[Example], fitted: Sequence[Sequence[Fitted]], encoder: Encoder
+) -> tuple[list[Example], Lengths]:
+    """The examples that may be used, of which `fitted` holds all that each says, and what the limit did to them.
+
+    Raises DataError where none is left.
+    """
+    cut = [any(f.was_cut for f in group) for group in fitted]
+    drop = encoder.too_long == "drop"
+    kept = [example for example, was_cut in zip(examples, cut, strict=True) if not (drop and was_cut)]
+    if examples and not kept:
+        raise DataError(
+            f"all {len(examples)} examples are longer than model.max_length={encoder.max_length} tokens: "
+            "raise it, or give data.too_long=truncate"
+        )
+    sizes = [len(f.prompt_ids) + len(f.response_ids) + f.prompt_cut + f.response_cut for group in fitted for f in group]
+    return kept, Lengths(
+        num_examples=len(examples),
+        num_truncated=0 if drop else sum(cut),
+        num_dropped=sum(cut) if drop else 0,
+        longest=max(sizes, default=0),
+    )
 
 
 def sharing_prompts(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Responses:

@@ -18,12 +18,13 @@ from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import load_task
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
+from gemma_align.experiments.stage_pairs import with_pairs
 from gemma_align.models.policy import Policy
 from gemma_align.trainers.checkpointing import LoopState, latest_checkpoint, load_checkpoint_state
 from gemma_align.trainers.diagnostics import Diagnostics, check_trackers
 from gemma_align.trainers.memory import keep_heap_compact
 
-NEEDS = {"sft": ("response",)}
+NEEDS = {"sft": ("response",), "dpo": ("response", "rejected")}
 """What each method's training examples must have."""
 
 
@@ -93,13 +94,24 @@ def seed_everything(seed: int) -> None:
 
 def _tasks(config: Config) -> tuple[LoadedTask, ...]:
     """The data of each stage; stages with the same settings and needs share it."""
-    wanted = [(config.for_stage(stage).data, NEEDS[stage.method]) for stage in config.stages]
+    wanted = [(config.for_stage(stage), NEEDS[stage.method]) for stage in config.stages]
+    keys = [(staged.data, staged.reward, needs) for staged, needs in wanted]
     loaded: list[LoadedTask] = []
-    for i, (data, needs) in enumerate(wanted):
-        first = wanted.index((data, needs))
-        loaded.append(loaded[first] if first < i else load_task(config.task, data, needs=needs))
+    for i, (staged, needs) in enumerate(wanted):
+        first = keys.index(keys[i])
+        loaded.append(loaded[first] if first < i else _load(staged, needs))
     loaded[-1].ready()  # what the evaluation needs, before hours of training
     return tuple(loaded)
+
+
+def _load(config: Config, needs: tuple[str, ...]) -> LoadedTask:
+    """One stage's data. Real pairs are used where there are some; else what the task lacks is made."""
+    if "rejected" not in needs:
+        return load_task(config.task, config.data, needs=needs)
+    plain = load_task(config.task, config.data, needs=tuple(name for name in needs if name != "rejected"))
+    if any(example.rejected is not None for example in plain.examples("train")):
+        return load_task(config.task, config.data, needs=needs)
+    return with_pairs(plain, config)
 
 
 def _saved_state(config: Config) -> LoopState | None:

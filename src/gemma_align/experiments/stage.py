@@ -1,28 +1,56 @@
 """One stage of a run: updates, and between them evaluation, the best adapter, and checkpoints."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 
-from gemma_align.config import Stage
-from gemma_align.data.collate import Encoder
+from gemma_align.config import Config, Stage
+from gemma_align.data.collate import Encoder, Lengths, PairEncoder
 from gemma_align.errors import ConfigError
 from gemma_align.evaluation.evaluate import evaluate
 from gemma_align.experiments.session import Session
 from gemma_align.models.policy import Policy
+from gemma_align.models.reference import Reference
 from gemma_align.trainers.checkpointing import Best, LoopState, capture_rng, restore_rng, save_checkpoint
+from gemma_align.trainers.dpo import DPO
 from gemma_align.trainers.loop import Loop, Update
 from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.processes import share, total
 from gemma_align.trainers.sft import SFT
-from gemma_align.types import Algorithm
+from gemma_align.types import Algorithm, Example
 
 
-def make_algorithm(method: str, policy: Policy, encoder: Encoder) -> Algorithm:
-    """The two verbs of a method."""
+class StageAlgorithm(Algorithm, Protocol):
+    """An algorithm that is a stage of a run: it can also say how good the policy is on the tune split."""
+
+    @property
+    def tune_unit(self) -> str:
+        """Of which the tune loss is told, such as "a token"."""
+        ...
+
+    def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
+        """Sums over the examples, `loss` among them, and what they are to be divided by. No gradient."""
+        ...
+
+
+class Limited(Protocol):
+    """Turns examples into tokens, and knows which of them fit."""
+
+    def within_limit(self, examples: Sequence[Example]) -> tuple[list[Example], Lengths]:
+        """See `Encoder.within_limit`."""
+        ...
+
+
+def make_algorithm(config: Config, method: str, policy: Policy) -> tuple[StageAlgorithm, Limited]:
+    """The two verbs of a method, and what turns its examples into tokens. The policy is as the stage finds it."""
+    encoder = Encoder(policy.prompt_format, config.model.max_length, config.data.too_long)
     match method:
         case "sft":
-            return SFT(policy, encoder)
+            return SFT(policy, encoder), encoder
+        case "dpo":
+            pairs = PairEncoder(encoder)
+            return DPO(policy, Reference(policy.trainable()), pairs, config.dpo), pairs
     raise AssertionError(f"the configuration lets no method {method!r} through")
 
 
@@ -43,18 +71,18 @@ class StageRun:
         self.name = stage.method if len(session.config.stages) == 1 else f"{index + 1}-{stage.method}"
         self.step = before.step if before else 0
         self.tokens_seen = before.tokens_seen if before else 0
-        self.best = before.best if before else None
+        # What is best is best of its stage: another method's loss is another measure
+        self.best = before.best if before is not None and before.stage == index else None
         self.task = session.tasks[index]
-        encoder = Encoder(session.policy.prompt_format, self.config.model.max_length, self.config.data.too_long)
-        examples, lengths = encoder.within_limit(self.task.examples("train"))
-        self.tune_examples, _ = encoder.within_limit(self.task.examples("tune"))
-        self.encoder = encoder
+        self.algorithm, encode = make_algorithm(self.config, stage.method, session.policy)
+        examples, lengths = encode.within_limit(self.task.examples("train"))
+        self.tune_examples, _ = encode.within_limit(self.task.examples("tune"))
         if session.folder is not None:
             session.diagnostics.say(f"{self.name}: {lengths.describe()}")
         training = self.config.training
         session.policy.recompute_above(0 if training.gradient_checkpointing else training.max_tokens_per_microbatch)
         self.loop = Loop(
-            make_algorithm(stage.method, session.policy, encoder),
+            self.algorithm,
             session.policy.trainable(),
             examples,
             self.config.training,
@@ -112,8 +140,8 @@ class StageRun:
         """Measures of the tune split into the logs; a new best adapter is kept."""
         session, measure = self.session, self.config.checkpoint.measure
         with session.diagnostics.timer("eval"):
-            measures = {"loss": self._tune_loss()}
-            if measure != "loss":
+            measures = self._tune()
+            if measure not in measures:
                 measures |= self._tune_measures()
         session.diagnostics.log(self.step, {f"eval/{name}": value for name, value in measures.items()})
         value = measures[measure]
@@ -123,18 +151,15 @@ class StageRun:
             if session.folder is not None:
                 session.folder.write_folder(session.folder.paths.adapter_best, session.policy.save)
         if session.folder is not None:
-            mark = ", the best so far" if better else ""
-            session.diagnostics.say(f"update {self.step}: tune loss {measures['loss']:.4f} nats a token{mark}")
+            mark, unit = ", the best so far" if better else "", self.algorithm.tune_unit
+            session.diagnostics.say(f"update {self.step}: tune loss {measures['loss']:.4f} nats {unit}{mark}")
 
-    def _tune_loss(self) -> float:
-        """Nats per response token of the tune split, over all processes."""
-        session = self.session
-        mine = share(self.tune_examples, session.accelerator)
-        responses = self.encoder(mine)
+    def _tune(self) -> dict[str, float]:
+        """What the algorithm says of the tune split, over all processes."""
         with torch.no_grad():
-            nats = -float(session.policy.logprobs(responses).double().sum()) if mine else 0.0
-        nats, tokens = total([nats, float(responses.mask.sum())], session.accelerator)
-        return nats / tokens
+            sums, count = self.algorithm.tune(share(self.tune_examples, self.session.accelerator))
+        *summed, divisor = total([*sums.values(), count], self.session.accelerator)
+        return {name: value / divisor for name, value in zip(sums, summed, strict=True)}
 
     def _tune_measures(self) -> dict[str, float]:
         """The task's measures of greedy responses to the tune split; every process computes all of them."""

@@ -156,7 +156,9 @@ class Loop:
     def _accumulate(self, batch: Batch, totals: Totals) -> dict[str, float]:
         """Gradients and metrics of all microbatches; both add up because the losses are divided by the totals."""
         metrics: dict[str, float] = dict.fromkeys(self.algorithm.metrics, 0.0)
-        for rows in microbatch_rows(batch.responses, self.settings.max_tokens_per_microbatch):
+        for rows in microbatch_rows(
+            batch.responses, self.settings.max_tokens_per_microbatch, whole_prompts=batch.whole_prompts
+        ):
             loss, parts = self.algorithm.loss(batch.select(rows), totals)
             self.accelerator.backward(loss)
             for name, value in parts.items():

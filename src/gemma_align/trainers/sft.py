@@ -26,6 +26,7 @@ class SFT:
     """The two verbs of supervised fine-tuning."""
 
     metrics = ("loss/sft",)
+    tune_unit = "a token"
 
     def __init__(self, policy: Policy, encode: Callable[[Sequence[Example]], Responses]) -> None:
         """`encode` turns examples into their reference responses' tokens."""
@@ -42,6 +43,12 @@ class SFT:
         mask = batch.responses.mask.to(logprobs.device)
         loss = masked_sum(sft_loss(logprobs, mask), mask) / totals.num_tokens
         return loss, {"loss/sft": loss.item()}
+
+    def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
+        """The loss of the tune split: nats, to be divided by the tokens."""
+        responses = self.encode(examples)
+        nats = -float(self.policy.logprobs(responses).double().sum()) if examples else 0.0
+        return {"loss": nats}, float(responses.mask.sum())
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing runs along."""

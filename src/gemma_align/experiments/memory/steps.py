@@ -18,9 +18,11 @@ from torch import Tensor
 from gemma_align.config import Config
 from gemma_align.experiments.memory.tracker import ACTIVATIONS, OPTIMIZER, WEIGHTS
 from gemma_align.models.policy import Policy
+from gemma_align.models.reference import Reference
+from gemma_align.trainers.dpo import DPO, PairBatch
 from gemma_align.trainers.loop import Loop
 from gemma_align.trainers.sft import SFT
-from gemma_align.types import Example, Responses, Sampling
+from gemma_align.types import Algorithm, Example, Responses, Sampling
 
 
 class Meter(Protocol):
@@ -46,10 +48,12 @@ def row_lengths(max_tokens: int, longest: int) -> list[int]:
     return [longest] * whole + ([rest] if rest > 1 else [])
 
 
-def full_responses(lengths: Sequence[int]) -> Responses:
-    """Examples of these lengths: a prompt of one token, the rest response."""
+def full_responses(lengths: Sequence[int], each: int = 1) -> Responses:
+    """Examples of these lengths: a prompt of one token, the rest response, of which each prompt has so many."""
     mask = torch.arange(max(lengths) - 1) < torch.tensor(lengths)[:, None] - 1
-    return Responses(((2,),) * len(lengths), torch.arange(len(lengths)), mask.long(), mask)
+    mask = mask.repeat_interleave(each, dim=0)
+    prompt_of = torch.arange(len(lengths)).repeat_interleave(each)
+    return Responses(((2,),) * len(lengths), prompt_of, mask.long(), mask)
 
 
 @dataclass
@@ -74,10 +78,34 @@ def train_sft(policy: Policy, config: Config, meter: Meter) -> None:
     Where one example can be longer than the budget, it has a microbatch for itself, and its turn comes first.
     """
     meter.enter("prepare")
+    batches = iter(_worst(config, each=1))
+    _update(policy, config, meter, SFT(policy, lambda _: next(batches)))
+
+
+def train_dpo(policy: Policy, config: Config, meter: Meter) -> None:
+    """The same with pairs of two longest responses, which a microbatch never parts, and the reference's copy."""
+    meter.enter("prepare")
+    reference = Reference(policy.trainable())
+    meter.mark(reference.state_dict().values(), WEIGHTS)
+    batches = iter(_worst(config, each=2))
+
+    class Worst(DPO):
+        def prepare(self, examples: Sequence[Example]) -> PairBatch:
+            responses = next(batches)
+            return PairBatch(responses, self.reference_logprobs(responses))
+
+    _update(policy, config, meter, Worst(policy, reference, lambda _: full_responses([2], 2), config.dpo))
+
+
+def _worst(config: Config, each: int) -> tuple[Responses, Responses]:
+    """A small batch, and one of at least two full microbatches; the longest come first where one is over the budget."""
     budget, longest = config.training.max_tokens_per_microbatch, config.model.max_length
-    lengths = row_lengths(budget, longest)
-    first = [longest, longest] if longest > budget else lengths
-    batches = iter((full_responses([2]), full_responses(first + lengths)))
+    lengths = row_lengths(max(2, budget // each), longest)
+    first = [longest, longest] if each * longest > budget else lengths
+    return full_responses([2], each), full_responses(first + lengths, each)
+
+
+def _update(policy: Policy, config: Config, meter: Meter, algorithm: Algorithm) -> None:
     settings = config.training.model_copy(update={"batch_size": 1, "max_steps": 2})
     weights = policy.trainable()
 
@@ -89,7 +117,7 @@ def train_sft(policy: Policy, config: Config, meter: Meter) -> None:
         yield
 
     loop = Loop(
-        SFT(policy, lambda _: next(batches)),
+        algorithm,
         weights,
         [Example(id="longest", prompt="")],
         settings,
@@ -119,5 +147,5 @@ def evaluate(policy: Policy, config: Config, meter: Meter) -> None:
         policy.logprobs(full_responses(row_lengths(policy.max_tokens, policy.max_length)))
 
 
-TRAIN: Mapping[str, Callable[[Policy, Config, Meter], None]] = {"sft": train_sft}
+TRAIN: Mapping[str, Callable[[Policy, Config, Meter], None]] = {"sft": train_sft, "dpo": train_dpo}
 """How each method's updates go; the evaluation is the same for all."""
