@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -43,14 +44,14 @@ MEDIUM = Gemma3TextConfig(
 )
 
 
-def configuration(**sections: dict[str, object]) -> Config:
+def configuration(method: Literal["sft", "dpo"] = "sft", **sections: dict[str, object]) -> Config:
     base: dict[str, dict[str, object]] = {
         "model": {"checkpoint": "tiny", "max_length": 64},
         "training": {"max_tokens_per_microbatch": 128},
         "evaluation": {"max_new_tokens": 16, "num_rows": 4},
     }
     merged = {name: {**base.get(name, {}), **sections.get(name, {})} for name in base.keys() | sections.keys()}
-    return Config.model_validate({"task": "clinical", "stages": (Stage(method="sft"),), **merged})
+    return Config.model_validate({"task": "clinical", "stages": (Stage(method=method),), **merged})
 
 
 def by_phase(told: memory.Forecast) -> dict[str, memory.Phase]:
@@ -195,13 +196,15 @@ class TestForecast:
             {"model": {"lora": None}},
             {"model": {"max_length": 300}, "training": {"max_tokens_per_microbatch": 200}},
             {"training": {"gradient_checkpointing": True}},
+            {"method": "dpo"},
         ],
-        ids=["lora", "all weights", "one long example", "recomputing"],
+        ids=["lora", "all weights", "one long example", "recomputing", "dpo"],
     )
-    def test_equals_a_real_run(self, changes: dict[str, dict[str, object]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_equals_a_real_run(self, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         """To the byte, by phase and by kind: fake tensors go the way of real ones."""
         sections = {"model": {"max_length": 128}, "training": {"max_tokens_per_microbatch": 300}}
-        config = configuration(**{name: {**sections.get(name, {}), **changes.get(name, {})} for name in sections})
+        merged = {name: {**settings, **changes.get(name, {})} for name, settings in sections.items()}
+        config = configuration(changes.get("method", "sft"), **merged)
         monkeypatch.setattr(memory, "architecture", lambda spec: MEDIUM)
         told = memory.forecast(config, "cpu")
         assert [(p.name, p.peak_bytes, p.by_kind) for p in told.phases] == [

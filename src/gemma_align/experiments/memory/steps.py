@@ -88,13 +88,15 @@ def train_dpo(policy: Policy, config: Config, meter: Meter) -> None:
     reference = Reference(policy.trainable())
     meter.mark(reference.state_dict().values(), WEIGHTS)
     batches = iter(_worst(config, each=2))
+    _update(policy, config, meter, _GivenPairs(policy, reference, lambda _: next(batches), config.dpo))
 
-    class Worst(DPO):
-        def prepare(self, examples: Sequence[Example]) -> PairBatch:
-            responses = next(batches)
-            return PairBatch(responses, self.reference_logprobs(responses))
 
-    _update(policy, config, meter, Worst(policy, reference, lambda _: full_responses([2], 2), config.dpo))
+class _GivenPairs(DPO):
+    """Takes what `encode` gives, whatever the examples are."""
+
+    def prepare(self, examples: Sequence[Example]) -> PairBatch:
+        responses = self.encode(examples)
+        return PairBatch(responses, self.reference_logprobs(responses))
 
 
 def _worst(config: Config, each: int) -> tuple[Responses, Responses]:
