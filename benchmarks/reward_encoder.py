@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from torch import Tensor
 
 from benchmarks.data_folder import data_folder
 from gemma_align.config import EncoderConfig, ModelConfig
@@ -31,6 +32,7 @@ from gemma_align.experiments.files import write_json
 from gemma_align.experiments.reward_account import BAG_OF_WORDS, ENCODER, SHORTER, account, account_table
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.encoder.build import build_encoder
+from gemma_align.rewards.encoder.rows import Row
 from gemma_align.rewards.fitting.fit import fit_encoder, pair_differences
 from gemma_align.rewards.fitting.floors import bag_of_words, shorter_wins
 from gemma_align.rewards.fitting.pairs import cut_dev, first_turn, pairs_of
@@ -48,14 +50,20 @@ def read_pairs(train_only: bool) -> list[Example]:
 
 
 def predict(
-    fit: list[Example], held: list[Example], settings: EncoderConfig, policy: Policy | None, seed: int
+    fit: list[Example],
+    held: list[Example],
+    settings: EncoderConfig,
+    policy: Policy | None,
+    seed: int,
+    known: dict[Row, Tensor],
 ) -> dict[str, Any]:
     """Score differences of the held-out pairs by the encoder, as log-odds, and by the floors."""
     pairs = cut_dev(fit, settings.dev_share, seed)
     encoder = build_encoder(settings, policy, seed=seed)
-    report = fit_encoder(encoder, pairs, settings, seed=seed)
+    report = fit_encoder(encoder, pairs, settings, seed=seed, known=known)
     began = time.perf_counter()
-    ours = pair_differences(encoder, held) * float(encoder.slope)  # log-odds compare between folds
+    with encoder.remembering(known):
+        ours = pair_differences(encoder, held) * float(encoder.slope)  # log-odds compare between folds
     seconds = time.perf_counter() - began
     return {
         "ids": [example.id for example in held],
@@ -63,7 +71,7 @@ def predict(
         BAG_OF_WORDS: bag_of_words(pairs.fit, pairs.dev)(held).tolist(),
         SHORTER: shorter_wins(held).tolist(),
         "fit": report.to_dict(),
-        "responses_per_second": 2 * len(held) / seconds,
+        "responses_per_second": 2 * len(held) / seconds,  # with features at hand once they were met
     }
 
 
@@ -87,6 +95,7 @@ def main() -> None:
     fold_of = [hashed(args.seed, "fold", first_turn(example)) % args.folds for example in pairs]
     policy: Policy | None = None
     done: dict[str, list[dict[str, Any]]] = {}
+    known_features: dict[Row, Tensor] = {}  # of rows, for all folds: what is frozen knows no fold
     for size in (None, *args.curve):
         for fold in args.only if args.only is not None else range(args.folds):
             what = {
@@ -105,7 +114,7 @@ def main() -> None:
                     policy = Policy.load(ModelConfig(checkpoint=args.checkpoint))
                 held = [e for e, f in zip(pairs, fold_of, strict=True) if f == fold]
                 fit = [e for e, f in zip(pairs, fold_of, strict=True) if f != fold]
-                found = predict(list(subset(fit, size, args.seed)), held, settings, policy, args.seed)
+                found = predict(list(subset(fit, size, args.seed)), held, settings, policy, args.seed, known_features)
                 known = {"what": what, **found}
                 args.out.mkdir(parents=True, exist_ok=True)
                 write_json(path, known)

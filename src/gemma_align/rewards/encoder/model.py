@@ -101,9 +101,12 @@ class RewardEncoder(nn.Module):
         return Scores(total, {"encoder": total, "encoder_spread": spread})
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Within it frozen features of a row are computed once; for fitting, where rows come again every epoch."""
-        self._known = {}
+    def remembering(self, known: "dict[Row, Tensor] | None" = None) -> Iterator[None]:
+        """Within it frozen features of a row are computed once; for fitting, where rows come again every epoch.
+
+        `known` is filled and may be handed on to another encoder on the same backbone; None: a memory of its own.
+        """
+        self._known = {} if known is None else known
         try:
             yield
         finally:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gemma_align.config import EncoderConfig, TrainingConfig
 from gemma_align.rewards.encoder.model import RewardEncoder
+from gemma_align.rewards.encoder.rows import Row
 from gemma_align.rewards.fitting.calibration import fit_slope, right
 from gemma_align.rewards.fitting.pairs import Pairs
 from gemma_align.trainers.bradley_terry import BradleyTerry
@@ -59,6 +60,7 @@ def fit_encoder(
     *,
     seed: int,
     on_update: Callable[[int, str], None] = lambda done, text: None,
+    known: dict[Row, torch.Tensor] | None = None,
 ) -> FitReport:
     """Fits a fresh encoder in place; it ends in evaluation mode. The caller's random state is left alone.
 
@@ -68,6 +70,7 @@ def fit_encoder(
         config: how.
         seed: of order, dropout and the heads' weights.
         on_update: told after every update: how many are done, and how it goes.
+        known: see `RewardEncoder.remembering`.
     """
     began = time.perf_counter()
     algorithm = BradleyTerry(encoder, config, seed=seed)
@@ -87,7 +90,7 @@ def fit_encoder(
     best: dict[str, torch.Tensor] = {}
     best_epoch, num_tokens, losses = 0, 0, list[float]()
     updates_an_epoch = loop.total_steps // config.epochs
-    with torch.random.fork_rng(), encoder.remembering():
+    with torch.random.fork_rng(), encoder.remembering(known):
         torch.manual_seed(seed)
         encoder.standardise_features(rows)
         for update in loop:

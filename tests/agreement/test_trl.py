@@ -1,0 +1,177 @@
+"""Losses and gradients are TRL's, on the same tiny model and batch, to 1e-5 in float32.
+
+TRL 1.12 is the last release that has all the methods. It is a development dependency only.
+"""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from gemma_align.config import ModelConfig
+from gemma_align.config.methods import DPOConfig
+from gemma_align.core.preference import bradley_terry_loss, centring_penalty
+from gemma_align.data.collate import Encoder, PairEncoder
+from gemma_align.models.checkpoints import load_checkpoint
+from gemma_align.models.policy import Policy
+from gemma_align.models.reference import Reference
+from gemma_align.trainers.dpo import DPO
+from gemma_align.trainers.sft import SFT
+from gemma_align.types import Example, Totals
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's warnings aren't about us
+trl = pytest.importorskip("trl", reason="TRL isn't installed (pip install -e '.[dev]' has it)")
+
+PAIRS = [
+    Example(str(i), "say it " * (1 + i % 5), f"it is {i} " * (1 + i % 3), rejected=f"no {i}, never", cue="Answer:")
+    for i in range(6)
+]
+QUIET = {"report_to": [], "use_cpu": True, "per_device_train_batch_size": 6, "max_length": None, "bf16": False}
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """All weights trained, none at its start, so that no term is 0 by chance."""
+    policy = Policy.load(ModelConfig(checkpoint="tiny", lora=None, device="cpu"))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in policy.model.parameters():
+            weight.add_(0.05 * weight.std() * torch.randn_like(weight))
+    return policy
+
+
+def twin(policy: Policy):
+    """Transformers' own model with the policy's weights and none of our changes to how it computes."""
+    model = load_checkpoint("tiny", device="cpu", dtype=torch.float32).model
+    model.load_state_dict(policy.causal_lm.state_dict())
+    model.config._attn_implementation = "eager"
+    return model.train()
+
+
+def moved(policy: Policy) -> Policy:
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in policy.model.parameters():
+            weight.add_(0.1 * weight.std() * torch.randn(weight.shape, generator=generator))
+    return policy
+
+
+def require_equal_gradients(policy: Policy, model) -> None:
+    theirs = dict(model.named_parameters())
+    compared = 0
+    for name, weight in policy.causal_lm.named_parameters():
+        assert weight.grad is not None, name
+        torch.testing.assert_close(weight.grad, theirs[name].grad, rtol=1e-3, atol=1e-5, msg=name)
+        compared += 1
+    assert compared == len(theirs)
+
+
+def rows():
+    return trl_dataset([{"prompt": "a", "chosen": "b", "rejected": "c", "completion": "b"}])
+
+
+def trl_dataset(records):
+    from datasets import Dataset
+
+    return Dataset.from_list(records)
+
+
+def test_sft(policy: Policy, tmp_path: Path) -> None:
+    sft = SFT(policy, Encoder(policy.prompt_format, 512))
+    batch = sft.prepare(PAIRS)
+    loss, _ = sft.loss(batch, Totals(float(batch.responses.mask.sum()), len(PAIRS)))
+    loss.backward()
+
+    model = twin(policy)
+    records = [
+        {"input_ids": [*prompt, *response], "completion_mask": [0] * len(prompt) + [1] * len(response)}
+        for prompt, response in ((f.prompt_ids, f.response_ids) for f in map(sft.encode.fit, PAIRS))
+    ]
+    trainer = trl.SFTTrainer(
+        model,
+        args=trl.SFTConfig(output_dir=str(tmp_path), completion_only_loss=True, **QUIET),
+        train_dataset=trl_dataset(records),
+        processing_class=policy.tokenizer,
+    )
+    theirs = trainer.compute_loss(model, trainer.data_collator(list(trainer.train_dataset)))
+    theirs.backward()
+    assert loss.item() == pytest.approx(theirs.item(), abs=1e-5)
+    require_equal_gradients(policy, model)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"beta": 0.1}, {"beta": 0.1, "loss_type": ["sigmoid"]}),
+        ({"beta": 0.5}, {"beta": 0.5, "loss_type": ["sigmoid"]}),
+        ({"beta": 2.0, "length_normalised": True}, {"beta": 2.0, "loss_type": ["sigmoid_norm"]}),
+        ({"beta": 0.2, "loss": "ipo", "length_normalised": True}, {"beta": 0.2, "loss_type": ["ipo"]}),
+    ],
+    ids=["sigmoid", "larger beta", "per token", "ipo"],
+)
+def test_dpo(policy: Policy, tmp_path: Path, ours, theirs) -> None:
+    reference, start = twin(policy).eval(), Reference(policy.trainable())
+    moved(policy)
+    dpo = DPO(policy, start, PairEncoder(Encoder(policy.prompt_format, 512)), DPOConfig(**ours))
+    with torch.no_grad():
+        batch = dpo.prepare(PAIRS)
+    loss, metrics = dpo.loss(batch, Totals(1.0, 2.0 * len(PAIRS)))
+    loss.backward()
+
+    model = twin(policy)
+    trainer = trl.DPOTrainer(
+        model,
+        ref_model=reference,
+        args=trl.DPOConfig(output_dir=str(tmp_path), gradient_checkpointing=False, **QUIET, **theirs),
+        train_dataset=rows(),
+        processing_class=policy.tokenizer,
+    )
+    fitted = [dpo.encode.fit(pair) for pair in PAIRS]
+    records = [
+        {
+            "prompt_ids": list(chosen.prompt_ids),
+            "chosen_ids": list(chosen.response_ids),
+            "rejected_ids": list(rejected.response_ids),
+        }
+        for chosen, rejected in fitted
+    ]
+    value = trainer.compute_loss(model, trainer.data_collator(records))
+    value.backward()
+    assert loss.item() == pytest.approx(value.item(), abs=1e-5)
+    assert metrics["reward/accuracy"] not in (0.0, 1.0)  # the batch has something of both
+    require_equal_gradients(policy, model)
+
+
+def test_bradley_terry(policy: Policy, tmp_path: Path) -> None:
+    """Their trainer on a model that gives scores; ours on the same scores."""
+    from transformers import Gemma3TextConfig, Gemma3TextForSequenceClassification
+
+    config = copy.deepcopy(policy.causal_lm.config)
+    config.num_labels, config.pad_token_id = 1, policy.tokenizer.pad_token_id
+    assert isinstance(config, Gemma3TextConfig)
+    torch.manual_seed(0)
+    model = Gemma3TextForSequenceClassification(config)
+    trainer = trl.RewardTrainer(
+        model,
+        args=trl.RewardConfig(
+            output_dir=str(tmp_path), center_rewards_coefficient=0.01, gradient_checkpointing=False, **QUIET
+        ),
+        train_dataset=rows(),
+        processing_class=policy.tokenizer,
+    )
+    speaks = policy.prompt_format
+    records = [
+        {
+            "chosen_ids": [*speaks.prompt_ids(e), *speaks.response_ids(e.response or "")],
+            "rejected_ids": [*speaks.prompt_ids(e), *speaks.response_ids(e.rejected or "")],
+        }
+        for e in PAIRS
+    ]
+    inputs = trainer.data_collator(records)
+    theirs = trainer.compute_loss(model, inputs)
+    known = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    chosen, rejected = model(**known).logits.view(2, -1, 1)
+    loss = bradley_terry_loss(chosen, rejected, torch.zeros(len(PAIRS)), 0.0).mean()
+    loss = loss + 0.01 * centring_penalty(chosen, rejected).mean()
+    assert loss.item() == pytest.approx(theirs.item(), abs=1e-5)
