@@ -14,7 +14,6 @@ The learning curve fits to the first `--curve` pairs of a seeded order of the sa
 import argparse
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +60,14 @@ def predict(
     pairs = cut_dev(fit, settings.dev_share, seed)
     encoder = build_encoder(settings, policy, seed=seed)
     report = fit_encoder(encoder, pairs, settings, seed=seed, known=known)
-    began = time.perf_counter()
     with encoder.remembering(known):
         ours = pair_differences(encoder, held) * float(encoder.slope)  # log-odds compare between folds
-    seconds = time.perf_counter() - began
     return {
         "ids": [example.id for example in held],
         ENCODER: ours.tolist(),
         BAG_OF_WORDS: bag_of_words(pairs.fit, pairs.dev)(held).tolist(),
         SHORTER: shorter_wins(held).tolist(),
         "fit": report.to_dict(),
-        "responses_per_second": 2 * len(held) / seconds,  # with features at hand once they were met
     }
 
 
@@ -128,10 +124,7 @@ def main() -> None:
         }
         values = account(differences, 1.0, 0.95)
         console.print(account_table(f"{args.backbone}, {title}, {len(folds)} of {args.folds} folds", values))
-        rate = float(np.mean([fold["responses_per_second"] for fold in folds]))
-        console.print(
-            f"{sum(f['fit']['seconds'] for f in folds):.0f} s of fitting; {rate:.0f} responses scored a second\n"
-        )
+        console.print(f"{sum(f['fit']['seconds'] for f in folds):.0f} s of fitting\n")
         write_json(args.out / f"{args.backbone}-{title.replace(' ', '_')}-seed{args.seed}.json", values)
 
 

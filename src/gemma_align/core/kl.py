@@ -1,0 +1,42 @@
+"""Estimators of KL(policy || reference) from samples of the policy, one a token. Unreduced; 0 where both agree.
+
+With l = log p(token) - log p_ref(token) of a token that the policy drew (Schulman 2020, "Approximating KL divergence"):
+
+    k1 = l                    unbiased; may be negative
+    k2 = l^2 / 2              biased, small variance; its gradient is that of the true KL in expectation
+    k3 = exp(-l) - 1 + l      unbiased, never negative; its gradient is not that of the true KL
+
+k1 belongs in the reward: as a loss term its expected gradient on the policy's own samples is zero. As a loss term k2
+has the right gradient on-policy, and k3 has it with the importance weight of the sampling policy (Tang and Munos 2025,
+arXiv 2506.09477).
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Estimator = Literal["k1", "k2", "k3"]
+MAX_LOG_RATIO = 20.0  # beyond it exp says nothing but "very far", and overflows soon after
+
+
+def log_ratio(
+    logprobs: Float[Tensor, "N T"], others: Float[Tensor, "N T"], mask: Bool[Tensor, "N T"]
+) -> Float[Tensor, "N T"]:
+    """logprobs - others, within +-MAX_LOG_RATIO, and 0 where masked, whatever stands there.
+
+    Masked before anything is computed with it: exp of what padding holds would be NaN times 0.
+    """
+    return torch.where(mask, logprobs - others, 0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def kl_estimate(log_ratios: Float[Tensor, "N T"], estimator: Estimator) -> Float[Tensor, "N T"]:
+    """See the module; `log_ratios` are l, from `log_ratio`. Nats."""
+    match estimator:
+        case "k1":
+            return log_ratios
+        case "k2":
+            return 0.5 * log_ratios.square()
+        case "k3":
+            return torch.expm1(-log_ratios) + log_ratios
