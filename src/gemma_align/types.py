@@ -160,8 +160,20 @@ class Policy(Protocol):
         """log p(token t | prompt, tokens before t), 0 where masked; differentiable in the trainable weights."""
         ...
 
-    def generate(self, examples: Sequence[Example], num_samples: int, sampling: Sampling) -> Rollouts:
-        """`num_samples` responses to each example, grouped by example."""
+    def logprobs_and_entropy(
+        self, responses: Responses, temperature: float = 1.0, entropy: Literal["none", "value", "grad"] = "value"
+    ) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T"]]:
+        """`logprobs`, and the entropy of each token's distribution in nats, with or without a gradient."""
+        ...
+
+    def generate(
+        self,
+        examples: Sequence[Example],
+        num_samples: int,
+        sampling: Sampling,
+        sample_ids: Sequence[int] | None = None,
+    ) -> Rollouts:
+        """`num_samples` responses to each example, grouped by example; `sample_ids` name them in the random numbers."""
         ...
 
 
@@ -184,8 +196,20 @@ class Algorithm(Protocol):
         """Names of the metrics `loss` gives, so that a process without a microbatch adds up with the others."""
         ...
 
+    @property
+    def num_passes(self) -> int:
+        """Optimizer steps on each batch."""
+        ...
+
     def prepare(self, examples: Sequence[Example]) -> Batch:
         """The batch of these examples; an empty one for none (a process may be left without)."""
+        ...
+
+    def told(self) -> tuple[dict[str, float], float]:
+        """What is told of the last batch beside its loss, as sums, and what they are to be divided by.
+
+        Every process has the same names. Empty where there is nothing.
+        """
         ...
 
     def loss(self, batch: Batch, totals: Totals) -> tuple[Float[Tensor, ""], dict[str, float]]:

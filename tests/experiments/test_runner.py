@@ -27,6 +27,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "sr
 
 
 STAGED = ROOT / "configs" / "smoke" / "staged_sft_then_dpo.yml"
+GRPO = ROOT / "configs" / "smoke" / "grpo.yml"
 
 
 def command(folder, *overrides, launcher=("-m", "gemma_align"), config=SMOKE):
@@ -174,10 +175,35 @@ def test_a_staged_run_starts_its_second_stage_from_the_first_one_s_policy(staged
 
 @pytest.mark.parametrize("update", [3, 6, 9])
 def test_a_staged_run_that_was_killed_in_either_stage_ends_in_the_same_bits(staged, tmp_path, update):
-    folder = tmp_path / "run"
-    kill_in_update(update, folder, STAGED)
-    run(folder, "--resume", config=STAGED)
-    expected = finished_files(staged[0])
+    require_same_after_kill(staged[0], tmp_path / "run", update, STAGED)
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sampled") / "run"
+    return folder, run(folder, config=GRPO)
+
+
+def test_a_run_that_samples_tells_what_its_rollouts_were(sampled):
+    folder, output = sampled
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rolled = [line for line in lines if "loss/policy" in line]
+    assert [line["step"] for line in rolled] == [7, 8, 9, 10]
+    assert rolled[0]["policy/kl"] == pytest.approx(0, abs=1e-4)  # the reference is the policy that SFT left
+    wanted = {"reward/total", "reward/programmatic", "reward/length", "rollout/unfinished", "policy/entropy"}
+    assert all(wanted <= set(line) for line in rolled)
+    assert {"eval/loss", "eval/reward_total"} <= set(lines[-1])
+    assert "nats" not in next(line for line in output.splitlines() if "update 10: tune loss" in line)
+
+
+def test_a_run_that_was_killed_between_rollouts_ends_in_the_same_bits(sampled, tmp_path):
+    require_same_after_kill(sampled[0], tmp_path / "run", 9, GRPO)
+
+
+def require_same_after_kill(unbroken, folder, update, config):
+    kill_in_update(update, folder, config)
+    run(folder, "--resume", config=config)
+    expected = finished_files(unbroken)
     for name, content in finished_files(folder).items():
         assert content == expected[name], name
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gemma_align.config.sections import NotNegative, Positive, Section
+from gemma_align.config.sections import Count, NotNegative, Positive, Section
 
 
 class DPOConfig(Section):
@@ -20,3 +20,23 @@ class DPOConfig(Section):
     """Log-probabilities per token instead of per response, so that long responses don't lead by length."""
     sft_weight: NotNegative = 0.0
     """Weight of an SFT loss beside it: of the chosen response, nats a token, the mean over pairs."""
+
+
+class GRPOConfig(Section):
+    """Group relative policy optimization; rollouts, divergence and clipping stand in `rl`."""
+
+    baseline: Literal["group", "leave_one_out"] = "group"
+    """What a score is held against: the mean of its group, or the mean of the group's other responses (RLOO)."""
+    scale: Literal["group", "none"] = "group"
+    """Divide by the group's standard deviation, or don't (Dr. GRPO); with the baseline `group`."""
+    loss: Literal["token", "response", "constant"] = "token"
+    """What the losses of tokens are divided by: all tokens, each response's own (the paper), or the longest possible
+    response (Dr. GRPO)."""
+    ratio: Literal["token", "sequence"] = "token"
+    """Probability ratios of tokens, or one of each response, the geometric mean (GSPO)."""
+    clip_eps_high: Annotated[float, Field(gt=0)] | None = None
+    """How far the ratio may rise before its gradient is cut; null: `rl.clip_eps`."""
+    kl_estimator: Literal["k2", "k3"] = "k3"
+    """Of the divergence in the loss; k3 with the ratio as its weight. k1 has no gradient there."""
+    num_passes: Count = 1
+    """Updates on each batch of rollouts; with one, the policy that is updated is the one that sampled."""

@@ -104,6 +104,24 @@ class PairEncoder:
         return Responses(tuple(chosen.prompt_ids for chosen, _ in fitted), prompt_of, ids, mask)
 
 
+class Prompts:
+    """Prompts that are sampled: what of them fits beside a response of so many tokens."""
+
+    def __init__(self, encoder: Encoder, max_response_tokens: int) -> None:
+        """`encoder`: whose prompt format, limits and rules they follow."""
+        self._encoder = encoder
+        self._room = encoder.max_length - max_response_tokens
+
+    def within_limit(self, examples: Sequence[Example]) -> tuple[list[Example], Lengths]:
+        """See `Encoder.within_limit`."""
+        prompts = [self._encoder.prompt_format.prompt_ids(example) for example in examples]
+        fitted = [
+            fit(prompt, (), self._room, example_id=example.id)
+            for prompt, example in zip(prompts, examples, strict=True)
+        ]
+        return limited(examples, [[f] for f in fitted], self._encoder)
+
+
 def limited(
     examples: Sequence[Example], fitted: Sequence[Sequence[Fitted]], encoder: Encoder
 ) -> tuple[list[Example], Lengths]:

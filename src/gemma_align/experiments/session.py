@@ -24,7 +24,7 @@ from gemma_align.trainers.checkpointing import LoopState, latest_checkpoint, loa
 from gemma_align.trainers.diagnostics import Diagnostics, check_trackers
 from gemma_align.trainers.memory import keep_heap_compact
 
-NEEDS = {"sft": ("response",), "dpo": ("response", "rejected")}
+NEEDS: dict[str, tuple[str, ...]] = {"sft": ("response",), "dpo": ("response", "rejected"), "grpo": ()}
 """What each method's training examples must have."""
 
 

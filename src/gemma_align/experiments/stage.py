@@ -1,24 +1,31 @@
 """One stage of a run: updates, and between them evaluation, the best adapter, and checkpoints."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import torch
 
 from gemma_align.config import Config, Stage
-from gemma_align.data.collate import Encoder, Lengths, PairEncoder
+from gemma_align.data.collate import Encoder, Lengths, PairEncoder, Prompts
 from gemma_align.errors import ConfigError
 from gemma_align.evaluation.evaluate import evaluate
 from gemma_align.experiments.session import Session
 from gemma_align.models.policy import Policy
 from gemma_align.models.reference import Reference
+from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.checkpointing import Best, LoopState, capture_rng, restore_rng, save_checkpoint
 from gemma_align.trainers.dpo import DPO
+from gemma_align.trainers.grpo import GRPO
 from gemma_align.trainers.loop import Loop, Update
 from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.processes import share, total
+from gemma_align.trainers.rollouts import Roller
 from gemma_align.trainers.sft import SFT
 from gemma_align.types import Algorithm, Example
+
+SAMPLING = ("grpo",)
+"""Methods whose batches are prompts to be sampled: `rl.num_prompts` of them, and not `training.batch_size` examples."""
 
 
 class StageAlgorithm(Algorithm, Protocol):
@@ -26,7 +33,7 @@ class StageAlgorithm(Algorithm, Protocol):
 
     @property
     def tune_unit(self) -> str:
-        """Of which the tune loss is told, such as "a token"."""
+        """Of the tune loss, such as "nats a token"."""
         ...
 
     def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
@@ -42,8 +49,18 @@ class Limited(Protocol):
         ...
 
 
-def make_algorithm(config: Config, method: str, policy: Policy) -> tuple[StageAlgorithm, Limited]:
-    """The two verbs of a method, and what turns its examples into tokens. The policy is as the stage finds it."""
+def make_algorithm(
+    config: Config, method: str, policy: Policy, seed: int, stack: ExitStack
+) -> tuple[StageAlgorithm, Limited]:
+    """The two verbs of a method, and what turns its examples into tokens.
+
+    Args:
+        config: the stage's.
+        method: its name.
+        policy: as the stage finds it, which is its reference.
+        seed: of what the method draws.
+        stack: holds what the method needs open.
+    """
     encoder = Encoder(policy.prompt_format, config.model.max_length, config.data.too_long)
     match method:
         case "sft":
@@ -51,6 +68,10 @@ def make_algorithm(config: Config, method: str, policy: Policy) -> tuple[StageAl
         case "dpo":
             pairs = PairEncoder(encoder)
             return DPO(policy, Reference(policy.trainable()), pairs, config.dpo), pairs
+        case "grpo":
+            reward = stack.enter_context(open_reward(config.task, config.reward, lambda: policy))
+            roller = Roller(policy, Reference(policy.trainable()), reward, config.rl, seed=seed)
+            return GRPO(policy, roller, config.rl, config.grpo), Prompts(encoder, config.rl.max_response_tokens)
     raise AssertionError(f"the configuration lets no method {method!r} through")
 
 
@@ -74,19 +95,23 @@ class StageRun:
         # What is best is best of its stage: another method's loss is another measure
         self.best = before.best if before is not None and before.stage == index else None
         self.task = session.tasks[index]
-        self.algorithm, encode = make_algorithm(self.config, stage.method, session.policy)
+        seed = session.config.seed + index
+        self._open = ExitStack()
+        self.algorithm, encode = make_algorithm(self.config, stage.method, session.policy, seed, self._open)
         examples, lengths = encode.within_limit(self.task.examples("train"))
         self.tune_examples, _ = encode.within_limit(self.task.examples("tune"))
         if session.folder is not None:
             session.diagnostics.say(f"{self.name}: {lengths.describe()}")
         training = self.config.training
+        if stage.method in SAMPLING:
+            training = training.model_copy(update={"batch_size": self.config.rl.num_prompts})
         session.policy.recompute_above(0 if training.gradient_checkpointing else training.max_tokens_per_microbatch)
         self.loop = Loop(
             self.algorithm,
             session.policy.trainable(),
             examples,
-            self.config.training,
-            seed=session.config.seed + index,
+            training,
+            seed=seed,
             accelerator=session.accelerator,
             timer=session.diagnostics.timer,
         )
@@ -98,7 +123,7 @@ class StageRun:
         """All updates that are left; the state after the last one, which is saved."""
         every, eval_every = self.config.checkpoint.every, self.config.training.eval_every
         last = self.loop.total_steps
-        with self.session.diagnostics.stage(self.name, last, done=self.loop.step):
+        with self._open, self.session.diagnostics.stage(self.name, last, done=self.loop.step):
             for update in self.loop:
                 self._count(update)
                 if update.step == last or (eval_every and update.step % eval_every == 0):
@@ -152,7 +177,7 @@ class StageRun:
                 session.folder.write_folder(session.folder.paths.adapter_best, session.policy.save)
         if session.folder is not None:
             mark, unit = ", the best so far" if better else "", self.algorithm.tune_unit
-            session.diagnostics.say(f"update {self.step}: tune loss {measures['loss']:.4f} nats {unit}{mark}")
+            session.diagnostics.say(f"update {self.step}: tune loss {measures['loss']:.4f} {unit}{mark}")
 
     def _tune(self) -> dict[str, float]:
         """What the algorithm says of the tune split, over all processes."""

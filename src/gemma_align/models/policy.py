@@ -223,10 +223,17 @@ class Policy:
             self._decoder = None
 
     @torch.no_grad()
-    def generate(self, examples: Sequence[Example], num_samples: int, sampling: Sampling) -> Rollouts:
+    def generate(
+        self,
+        examples: Sequence[Example],
+        num_samples: int,
+        sampling: Sampling,
+        sample_ids: Sequence[int] | None = None,
+    ) -> Rollouts:
         """`num_samples` responses to each example, grouped by example.
 
-        A prompt that leaves no room for `sampling.max_tokens` within `max_length` is cut in its middle.
+        A prompt that leaves no room for `sampling.max_tokens` within `max_length` is cut in its middle. `sample_ids`
+        name the samples in the random numbers; by default their place.
         """
         room = self.max_length - sampling.max_tokens
         prompts = tuple(
@@ -243,6 +250,7 @@ class Policy:
             sampling=sampling,
             stop_ids=self.prompt_format.stop_ids,
             num_rows=self.num_rows,
+            sample_ids=sample_ids,
         )
         prompt_of = torch.arange(len(prompts)).repeat_interleave(num_samples)
         lengths = out.mask.sum(dim=1).tolist()

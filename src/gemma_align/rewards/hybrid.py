@@ -119,6 +119,8 @@ class HybridReward:
 
     def observe(self, scores: Scores) -> None:
         """Tells the multiplier of `combine: lagrangian` about a batch of rollouts that were trained on."""
+        if self.settings.combine != "lagrangian":
+            return
         self.multiplier.observe(int(scores.parts["violation"].sum()), len(scores.total))
 
     def state_dict(self) -> dict[str, float]:

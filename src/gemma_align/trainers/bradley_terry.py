@@ -55,6 +55,7 @@ class BradleyTerry:
     """The two verbs of fitting an encoder."""
 
     metrics = ("loss/preference", "loss/centring", "reward/accuracy", "reward/difference")
+    num_passes = 1
 
     def __init__(self, encoder: RewardEncoder, config: EncoderConfig, *, seed: int) -> None:
         """`seed`: of the heads' weights of the pairs."""
@@ -107,6 +108,10 @@ class BradleyTerry:
             "reward/accuracy": float((difference > 0).sum()) / totals.num_sequences,
             "reward/difference": float(difference.sum()) / totals.num_sequences,
         }
+
+    def told(self) -> tuple[dict[str, float], float]:
+        """Nothing beside the loss."""
+        return {}, 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing runs along."""

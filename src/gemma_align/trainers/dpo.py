@@ -48,7 +48,8 @@ class DPO:
         "policy/rejected_logprob",
     )
 
-    tune_unit = "a pair"
+    num_passes = 1
+    tune_unit = "nats a pair"
 
     def __init__(
         self,
@@ -109,6 +110,10 @@ class DPO:
             "policy/chosen_logprob": whole[:, 0].sum().item() / num_pairs,
             "policy/rejected_logprob": whole[:, 1].sum().item() / num_pairs,
         }
+
+    def told(self) -> tuple[dict[str, float], float]:
+        """Nothing beside the loss."""
+        return {}, 1.0
 
     def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
         """Of the tune split: loss, accuracy and margin of beta r, summed, to be divided by the pairs."""

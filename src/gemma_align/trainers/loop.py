@@ -115,17 +115,28 @@ class Loop:
         mine = share([self.examples[i] for i in indices], self.accelerator)
         with self.timer("prepare"), torch.no_grad():
             batch = self.algorithm.prepare(mine)
-
-        with self.timer("update"):
             totals, num_tokens = self._totals(batch)
+            told = self._told()
+
+        factor = learning_rate_factor(self.step, self.total_steps, settings.warmup_fraction, settings.schedule)
+        learning_rate = settings.learning_rate * factor
+        passes = [self._pass(batch, totals, learning_rate) for _ in range(self.algorithm.num_passes)]
+        metrics = {name: sum(done[name] for done in passes) / len(passes) for name in passes[0]}
+
+        self.step += 1
+        self.examples_seen += len(indices)
+        metrics |= told
+        metrics |= {"optimizer/learning_rate": learning_rate, "optimizer/skipped": float(self.skipped)}
+        return Update(self.step, metrics, len(indices), num_tokens)
+
+    def _pass(self, batch: Batch, totals: Totals, learning_rate: float) -> dict[str, float]:
+        """One optimizer step on the whole batch: its metrics, and the norm of the gradient before it was clipped."""
+        with self.timer("update"):
             metrics = self._accumulate(batch, totals)
             sum_gradients(self.weights, self.accelerator)
             metrics = total_metrics(metrics, self.accelerator)
-
         with self.timer("optimizer"):
-            factor = learning_rate_factor(self.step, self.total_steps, settings.warmup_fraction, settings.schedule)
-            learning_rate = settings.learning_rate * factor
-            norm = float(nn.utils.clip_grad_norm_(self.weights.values(), settings.max_grad_norm or math.inf))
+            norm = float(nn.utils.clip_grad_norm_(self.weights.values(), self.settings.max_grad_norm or math.inf))
             if math.isfinite(norm) and all(math.isfinite(v) for v in metrics.values()):
                 for group in self.optimizer.param_groups:
                     group["lr"] = learning_rate
@@ -134,15 +145,15 @@ class Loop:
                 self.skipped += 1
                 log.warning("update %d skipped: its loss or gradient was not finite", self.step + 1)
             self.optimizer.zero_grad(set_to_none=True)
+        return metrics | {"optimizer/grad_norm": norm}
 
-        self.step += 1
-        self.examples_seen += len(indices)
-        metrics |= {
-            "optimizer/learning_rate": learning_rate,
-            "optimizer/grad_norm": norm,
-            "optimizer/skipped": float(self.skipped),
-        }
-        return Update(self.step, metrics, len(indices), num_tokens)
+    def _told(self) -> dict[str, float]:
+        """What the algorithm tells of the batch, as means over all processes."""
+        sums, count = self.algorithm.told()
+        if not sums:
+            return {}
+        *summed, divisor = total([*sums.values(), count], self.accelerator)
+        return {name: value / divisor for name, value in zip(sums, summed, strict=True)}
 
     def _totals(self, batch: Batch) -> tuple[Totals, int]:
         """What the losses divide by, and how many row tokens the minibatch has, over all processes."""

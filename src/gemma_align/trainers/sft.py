@@ -26,7 +26,8 @@ class SFT:
     """The two verbs of supervised fine-tuning."""
 
     metrics = ("loss/sft",)
-    tune_unit = "a token"
+    num_passes = 1
+    tune_unit = "nats a token"
 
     def __init__(self, policy: Policy, encode: Callable[[Sequence[Example]], Responses]) -> None:
         """`encode` turns examples into their reference responses' tokens."""
@@ -43,6 +44,10 @@ class SFT:
         mask = batch.responses.mask.to(logprobs.device)
         loss = masked_sum(sft_loss(logprobs, mask), mask) / totals.num_tokens
         return loss, {"loss/sft": loss.item()}
+
+    def told(self) -> tuple[dict[str, float], float]:
+        """Nothing beside the loss."""
+        return {}, 1.0
 
     def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
         """The loss of the tune split: nats, to be divided by the tokens."""

@@ -1,0 +1,255 @@
+"""GRPO on a tiny model: agreement with an obvious definition, invariants, exactness, and that it learns a toy task."""
+
+import copy
+from contextlib import nullcontext
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from gemma_align.config import LoraConfig, ModelConfig, RewardConfig, RLConfig, TrainingConfig
+from gemma_align.config.methods import GRPOConfig
+from gemma_align.models.policy import Policy
+from gemma_align.models.reference import Reference
+from gemma_align.rewards.hybrid import HybridReward
+from gemma_align.trainers.grpo import GRPO, RolloutBatch
+from gemma_align.trainers.loop import Loop
+from gemma_align.trainers.rollouts import Roller
+from gemma_align.types import Answer, Example, Totals
+
+EXAMPLES = [Example(str(i), "say something " * (1 + i % 3), cue="Answer:") for i in range(12)]
+OFF = RewardConfig(alpha=0.0, beta=0.0)
+RL = RLConfig(num_prompts=3, group_size=4, max_response_tokens=6, kl_coef=0.05)
+
+
+RANK_4 = LoraConfig(r=4)
+
+
+def tiny_policy(seed=0, moved=0.0, lora: LoraConfig | None = RANK_4) -> Policy:
+    torch.manual_seed(seed)
+    policy = Policy.load(ModelConfig(checkpoint="tiny", lora=lora, device="cpu"))
+    with torch.no_grad():
+        for weight in policy.trainable().values():
+            weight.add_(moved * torch.randn_like(weight))
+    return policy
+
+
+def length(example: Example, answer: Answer) -> float:
+    return float(answer.num_tokens or 0)
+
+
+def vowels(example: Example, answer: Answer) -> float:
+    """Share of the characters that are one of half of the letters: what a policy can learn without long responses."""
+    return sum(c in "aeioubcdfgh" for c in answer.text.lower()) / max(1, len(answer.text))
+
+
+def make(policy, term=vowels, rl=RL, seed=0, **settings) -> GRPO:
+    reward = HybridReward("clinical", OFF, None, terms={"term": (term, 1.0)})
+    roller = Roller(policy, Reference(policy.trainable()), reward, rl, seed=seed)
+    return GRPO(policy, roller, rl, GRPOConfig(**settings))
+
+
+def make_loop(policy, algorithm, examples=EXAMPLES, **settings) -> Loop:
+    settings = {"learning_rate": 1e-3, "batch_size": 3, "schedule": "constant", "warmup_fraction": 0.0} | settings
+    return Loop(
+        algorithm,
+        policy.trainable(),
+        examples,
+        TrainingConfig(**settings),
+        seed=0,
+        accelerator=Accelerator(cpu=True),
+        timer=lambda phase: nullcontext(),
+    )
+
+
+def weights(policy):
+    return {name: weight.detach().clone() for name, weight in policy.trainable().items()}
+
+
+def totals(batch) -> Totals:
+    return Totals(float(batch.responses.mask.sum()), float(len(batch)))
+
+
+# --- agreement
+
+
+@pytest.mark.parametrize(
+    ("norm", "estimator", "ratio"),
+    [("token", "k3", "token"), ("response", "k2", "token"), ("constant", "k3", "token"), ("token", "k3", "sequence")],
+)
+def test_loss_and_gradient_are_those_of_separate_forwards(norm, estimator, ratio):
+    policy = tiny_policy(moved=0.1)
+    grpo = make(policy, loss=norm, kl_estimator=estimator, ratio=ratio, clip_eps_high=0.3)
+    with torch.no_grad():
+        batch = grpo.prepare(EXAMPLES[:3])
+        for weight in policy.trainable().values():  # so that ratios aren't 1
+            weight.mul_(1.3)
+    loss, metrics = grpo.loss(batch, totals(batch))
+    loss.backward()
+    found = {name: weight.grad.clone() for name, weight in policy.trainable().items()}
+    policy.model.zero_grad()
+
+    responses = batch.responses
+    slow, kl_part, tokens = torch.zeros(()), torch.zeros(()), float(responses.mask.sum())
+    for n in range(len(batch)):
+        prompt, size = responses.prompt_ids[responses.prompt_of[n]], int(responses.mask[n].sum())
+        ids = responses.ids[n, :size].tolist()
+        logits = policy.causal_lm(torch.tensor([[*prompt, *ids]])).logits[0].log_softmax(-1)
+        own = torch.stack([logits[len(prompt) - 1 + t, ids[t]] for t in range(size)])
+        log_ratios = own - batch.old_logprobs[n, :size]
+        if ratio == "sequence":
+            log_ratios = log_ratios.mean().expand(size)
+        for t in range(size):
+            r, a = log_ratios[t].exp(), batch.advantages[n]
+            step = -torch.minimum(r * a, r.clamp(0.8, 1.3) * a)
+            away = own[t] - batch.ref_logprobs[n, t]
+            kl = r * (away**2 / 2 if estimator == "k2" else (-away).exp() - 1 + away)
+            divisor = {"token": tokens, "response": size * len(batch), "constant": 6.0 * len(batch)}[norm]
+            slow = slow + (step + 0.05 * kl) / divisor
+            kl_part = kl_part + kl / divisor
+    slow.backward()
+    assert loss.item() == pytest.approx(slow.item(), abs=1e-5)
+    assert metrics["loss/kl"] == pytest.approx(kl_part.item(), abs=1e-5)
+    for name, weight in policy.trainable().items():
+        torch.testing.assert_close(found[name], weight.grad, rtol=2e-3, atol=1e-6, msg=name)
+    assert set(metrics) == set(grpo.metrics)
+
+
+# --- what the rollouts know
+
+
+def test_on_policy_the_ratio_is_one_and_the_reference_is_the_policy():
+    policy = tiny_policy(moved=0.1)
+    grpo = make(policy)
+    with torch.no_grad():
+        batch = grpo.prepare(EXAMPLES[:3])
+        _, metrics = grpo.loss(batch, totals(batch))
+    assert (len(batch), batch.responses.prompt_of.tolist()) == (12, [0] * 4 + [1] * 4 + [2] * 4)
+    assert metrics["policy/moved"] == pytest.approx(0, abs=1e-6)
+    assert metrics["policy/clip_low"] == metrics["policy/clip_high"] == 0
+    assert metrics["policy/entropy"] > 0
+    sums, count = grpo.told()
+    assert count == 12
+    assert sums["policy/kl"] == pytest.approx(0, abs=1e-4)
+    assert sums["rollout/tokens"] == batch.responses.mask.sum()
+    with torch.no_grad():
+        torch.testing.assert_close(policy.logprobs(batch.responses), batch.old_logprobs, rtol=1e-4, atol=1e-4)
+    groups = batch.advantages.view(3, 4)
+    torch.testing.assert_close(groups.sum(dim=1), torch.zeros(3), rtol=0, atol=1e-4)
+
+
+def test_divergence_is_told_also_where_it_costs_nothing():
+    policy = tiny_policy(moved=0.1)
+    grpo = make(policy, rl=RL.model_copy(update={"kl_coef": 0.0}))
+    with torch.no_grad():
+        for weight in policy.trainable().values():
+            weight.mul_(1.5)
+        grpo.prepare(EXAMPLES[:3])
+    assert grpo.told()[0]["policy/kl"] > 0.01
+
+
+def test_equal_scores_move_nothing():
+    policy = tiny_policy(moved=0.1)
+    grpo = make(policy, term=lambda example, answer: 0.3, rl=RL.model_copy(update={"kl_coef": 0.0}))
+    before = weights(policy)
+    updates = list(make_loop(policy, grpo, max_steps=2))
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(policy).items())
+    assert [u.metrics["rollout/dead_groups"] for u in updates] == [1.0, 1.0]
+
+
+def test_samples_depend_on_the_example_and_not_on_its_company():
+    policy = tiny_policy(moved=0.1)
+    together = make(policy).roller.roll(EXAMPLES[:3]).rollouts
+    alone = make(policy).roller.roll(EXAMPLES[2:3]).rollouts
+    assert together.texts[8:] == alone.texts
+    other = make(policy, seed=1).roller.roll(EXAMPLES[:3]).rollouts
+    assert other.texts != together.texts
+    roller = make(policy).roller
+    assert roller.roll(EXAMPLES[:3]).rollouts.texts != roller.roll(EXAMPLES[:3]).rollouts.texts
+    empty = make(policy)
+    with torch.no_grad():
+        batch = empty.prepare([])
+    assert len(batch) == 0
+    assert set(empty.told()[0]) >= {"reward/total", "reward/term/term", "policy/kl"}
+
+
+def test_the_reward_reads_the_reference_s_log_probabilities_without_the_end():
+    seen: list[Answer] = []
+
+    def term(example: Example, answer: Answer) -> float:
+        seen.append(answer)
+        return 0.0
+
+    policy = tiny_policy(moved=0.1)
+    scored = make(policy, term=term, rl=RL.model_copy(update={"max_response_tokens": 40})).roller.roll(EXAMPLES)
+    for n, answer in enumerate(seen):
+        size = int(scored.rollouts.responses.mask[n].sum())
+        known = answer.reference_logprobs
+        assert known is not None
+        assert len(known) == size - answer.finished
+        assert list(known) == pytest.approx(scored.ref_logprobs[n, : len(known)].tolist())
+    assert {answer.finished for answer in seen} == {True, False}
+
+
+# --- exactness
+
+
+@pytest.mark.parametrize("max_tokens", [1, 40])
+def test_microbatches_change_no_weight(max_tokens):
+    results = []
+    for budget in (100_000, max_tokens):
+        policy = tiny_policy(moved=0.05)
+        metrics = [u.metrics for u in make_loop(policy, make(policy), max_steps=1, max_tokens_per_microbatch=budget)]
+        results.append((weights(policy), metrics))
+    (whole, whole_metrics), (split, split_metrics) = results
+    for name in whole:
+        torch.testing.assert_close(split[name], whole[name], rtol=1e-3, atol=5e-5, msg=name)
+    for name, value in whole_metrics[0].items():
+        assert split_metrics[0][name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_stage_that_goes_on_from_its_state_ends_in_the_same_bits(passes):
+    unbroken = tiny_policy(moved=0.05)
+    expected = [u.metrics for u in make_loop(unbroken, make(unbroken, num_passes=passes), max_steps=4)]
+
+    first = tiny_policy(moved=0.05)
+    loop = make_loop(first, make(first, num_passes=passes), max_steps=4)
+    updates = iter(loop)
+    begun = [next(updates).metrics for _ in range(2)]
+    state = copy.deepcopy(loop.state())
+
+    second = tiny_policy(seed=99, moved=0.3)
+    again = make_loop(second, make(second, num_passes=passes), max_steps=4)
+    again.restore(state)
+    assert begun + [u.metrics for u in again] == expected
+    for name, weight in weights(unbroken).items():
+        assert torch.equal(weights(second)[name], weight), name
+
+
+def test_more_passes_leave_the_policy_that_sampled():
+    policy = tiny_policy(moved=0.05)
+    once = [u.metrics for u in make_loop(policy, make(policy), max_steps=1, learning_rate=1e-2)]
+    policy = tiny_policy(moved=0.05)
+    twice = [u.metrics for u in make_loop(policy, make(policy, num_passes=2), max_steps=1, learning_rate=1e-2)]
+    assert once[0]["policy/moved"] == pytest.approx(0, abs=1e-6)
+    assert twice[0]["policy/moved"] > 1e-4
+
+
+# --- learning
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_learns_a_toy_task(seed):
+    """From chance to at least 0.9 of the highest reward, in seconds. All weights: a random model's attention, which an
+    adapter on queries and values turns, says next to nothing about its words."""
+    policy = tiny_policy(seed=seed, lora=None)
+    rl = RLConfig(num_prompts=4, group_size=8, max_response_tokens=4, kl_coef=0.0)
+    grpo = make(policy, rl=rl, seed=seed)
+    updates = [u.metrics for u in make_loop(policy, grpo, max_steps=60, batch_size=4, learning_rate=1e-2)]
+    start = sum(u["reward/total"] for u in updates[:3]) / 3
+    end = sum(u["reward/total"] for u in updates[-5:]) / 5
+    assert start < 0.5
+    assert end >= 0.9
+    assert updates[-1]["policy/kl"] > 0.5
+    assert isinstance(grpo.prepare(EXAMPLES[:1]), RolloutBatch)
