@@ -44,7 +44,7 @@ MEDIUM = Gemma3TextConfig(
 )
 
 
-def configuration(method: Literal["sft", "dpo"] = "sft", **sections: dict[str, object]) -> Config:
+def configuration(method: Literal["sft", "dpo", "grpo"] = "sft", **sections: dict[str, object]) -> Config:
     base: dict[str, dict[str, object]] = {
         "model": {"checkpoint": "tiny", "max_length": 64},
         "training": {"max_tokens_per_microbatch": 128},
@@ -197,13 +197,15 @@ class TestForecast:
             {"model": {"max_length": 300}, "training": {"max_tokens_per_microbatch": 200}},
             {"training": {"gradient_checkpointing": True}},
             {"method": "dpo"},
+            {"method": "grpo", "rl": {"group_size": 3, "max_response_tokens": 20}},
         ],
-        ids=["lora", "all weights", "one long example", "recomputing", "dpo"],
+        ids=["lora", "all weights", "one long example", "recomputing", "dpo", "grpo"],
     )
     def test_equals_a_real_run(self, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         """To the byte, by phase and by kind: fake tensors go the way of real ones."""
         sections = {"model": {"max_length": 128}, "training": {"max_tokens_per_microbatch": 300}}
         merged = {name: {**settings, **changes.get(name, {})} for name, settings in sections.items()}
+        merged |= {name: changes[name] for name in ("rl",) if name in changes}
         config = configuration(changes.get("method", "sft"), **merged)
         monkeypatch.setattr(memory, "architecture", lambda spec: MEDIUM)
         told = memory.forecast(config, "cpu")

@@ -20,7 +20,9 @@ from gemma_align.experiments.memory.tracker import ACTIVATIONS, OPTIMIZER, WEIGH
 from gemma_align.models.policy import Policy
 from gemma_align.models.reference import Reference
 from gemma_align.trainers.dpo import DPO, PairBatch
+from gemma_align.trainers.grpo import GRPO, RolloutBatch
 from gemma_align.trainers.loop import Loop
+from gemma_align.trainers.rollouts import Roller
 from gemma_align.trainers.sft import SFT
 from gemma_align.types import Algorithm, Example, Responses, Sampling
 
@@ -99,6 +101,45 @@ class _GivenPairs(DPO):
         return PairBatch(responses, self.reference_logprobs(responses))
 
 
+def train_grpo(policy: Policy, config: Config, meter: Meter) -> None:
+    """Groups of longest responses to longest prompts: sampled, read by the reference, and trained on.
+
+    What the reward takes isn't in it: an encoder is small beside the model, and reads when nothing else is alive.
+    """
+    meter.enter("prepare")
+    reference = Reference(policy.trainable())
+    meter.mark(reference.state_dict().values(), WEIGHTS)
+    training = config.training.model_copy(update={"batch_size": config.rl.num_prompts})
+    algorithm = _LongestRollouts(policy, reference, config, meter)
+    _update(policy, config.model_copy(update={"training": training}), meter, algorithm)
+
+
+class _LongestRollouts(GRPO):
+    """Trains on the longest rollouts there can be."""
+
+    def __init__(self, policy: Policy, reference: Reference, config: Config, meter: Meter) -> None:
+        super().__init__(policy, cast(Roller, None), config.rl, config.grpo)
+        self._reference, self._meter = reference, meter
+        self._sampled, self._length = policy, config.model.max_length
+
+    def prepare(self, examples: Sequence[Example]) -> RolloutBatch:
+        rl, policy = self.rl, self._sampled
+        asked = [Example(id=str(n), prompt="") for n in range(rl.num_prompts)]
+        self._meter.enter("rollouts")
+        policy.generate(asked, rl.group_size, Sampling(rl.max_response_tokens, temperature=rl.temperature))
+        self._meter.enter("scoring rollouts")
+        prompt_of = torch.arange(rl.num_prompts).repeat_interleave(rl.group_size)
+        mask = torch.ones(len(prompt_of), rl.max_response_tokens, dtype=torch.bool)
+        prompt = (2,) * (self._length - rl.max_response_tokens)
+        responses = Responses((prompt,) * rl.num_prompts, prompt_of, mask.long(), mask)
+        with torch.no_grad(), self._reference.in_place():
+            ref_logprobs = policy.logprobs(responses, rl.temperature)
+        return RolloutBatch(responses, torch.zeros(mask.shape), ref_logprobs, torch.ones(len(prompt_of)))
+
+    def told(self) -> tuple[dict[str, float], float]:
+        return {}, 1.0
+
+
 def _worst(config: Config, each: int) -> tuple[Responses, Responses]:
     """A small batch, and one of at least two full microbatches; the longest come first where one is over the budget."""
     budget, longest = config.training.max_tokens_per_microbatch, config.model.max_length
@@ -149,5 +190,5 @@ def evaluate(policy: Policy, config: Config, meter: Meter) -> None:
         policy.logprobs(full_responses(row_lengths(policy.max_tokens, policy.max_length)))
 
 
-TRAIN: Mapping[str, Callable[[Policy, Config, Meter], None]] = {"sft": train_sft, "dpo": train_dpo}
+TRAIN: Mapping[str, Callable[[Policy, Config, Meter], None]] = {"sft": train_sft, "dpo": train_dpo, "grpo": train_grpo}
 """How each method's updates go; the evaluation is the same for all."""
