@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from gemma_align.config import ModelConfig
-from gemma_align.config.methods import DPOConfig
+from gemma_align.config import ModelConfig, RewardConfig, RLConfig
+from gemma_align.config.methods import DPOConfig, GRPOConfig
 from gemma_align.core.preference import bradley_terry_loss, centring_penalty
 from gemma_align.data.collate import Encoder, PairEncoder
 from gemma_align.models.checkpoints import load_checkpoint
 from gemma_align.models.policy import Policy
 from gemma_align.models.reference import Reference
+from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.trainers.dpo import DPO
+from gemma_align.trainers.grpo import GRPO
+from gemma_align.trainers.rollouts import Roller
 from gemma_align.trainers.sft import SFT
 from gemma_align.types import Example, Totals
 
@@ -140,6 +143,70 @@ def test_dpo(policy: Policy, tmp_path: Path, ours, theirs) -> None:
     value.backward()
     assert loss.item() == pytest.approx(value.item(), abs=1e-5)
     assert metrics["reward/accuracy"] not in (0.0, 1.0)  # the batch has something of both
+    require_equal_gradients(policy, model)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"loss": "response"}, {"loss_type": "grpo"}),
+        ({"loss": "token"}, {"loss_type": "bnpo"}),
+        ({"loss": "constant"}, {"loss_type": "dr_grpo"}),
+        ({"loss": "token", "clip_eps_high": 0.4}, {"loss_type": "bnpo", "epsilon_high": 0.4}),
+        ({"loss": "response", "ratio": "sequence"}, {"loss_type": "grpo", "importance_sampling_level": "sequence"}),
+    ],
+    ids=["response", "token", "constant", "higher clip", "sequence"],
+)
+def test_grpo(policy: Policy, tmp_path: Path, ours, theirs) -> None:
+    """From the same rollouts, with a policy that has moved since; theirs with its bias correction of the divergence."""
+    eps = 0.02 if "ratio" in ours else 0.2  # ratios of sequences move less; some have to be cut
+    rl = RLConfig(group_size=3, max_response_tokens=8, kl_coef=0.1, clip_eps=eps)
+    terms = {"length": (lambda example, answer: len(answer.text), 1.0)}
+    reward = HybridReward("clinical", RewardConfig(alpha=0.0, beta=0.0), None, terms=terms)
+    roller = Roller(policy, Reference(policy.trainable()), reward, rl, seed=0)
+    grpo = GRPO(policy, roller, rl, GRPOConfig(**ours))
+    with torch.no_grad():
+        batch = grpo.prepare(PAIRS[:2])
+    moved(policy)
+    size = float(batch.responses.mask.sum())
+    loss, metrics = grpo.loss(batch, Totals(size, float(len(batch))))
+    loss.backward()
+    assert metrics["policy/clip_low"] + metrics["policy/clip_high"] > 0
+    assert metrics["policy/moved"] > 0
+
+    model = twin(policy)
+    trainer = trl.GRPOTrainer(
+        model,
+        reward_funcs=lambda completions, **kwargs: [0.0] * len(completions),
+        args=trl.GRPOConfig(
+            output_dir=str(tmp_path),
+            num_generations=3,
+            max_completion_length=8,
+            beta=0.0,  # or it would look for the reference model by name
+            epsilon=eps,
+            use_bias_correction_kl=True,
+            gradient_checkpointing=False,
+            **{name: value for name, value in QUIET.items() if name != "max_length"},
+            **theirs,
+        ),
+        train_dataset=rows(),
+        processing_class=policy.tokenizer,
+    )
+    trainer.current_gradient_accumulation_steps, trainer.beta = 1, 0.1
+    prompts = [batch.responses.prompt_ids[p] for p in batch.responses.prompt_of.tolist()]
+    width = max(map(len, prompts))
+    inputs = {
+        "prompt_ids": torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts]),
+        "prompt_mask": torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts]),
+        "completion_ids": batch.responses.ids,
+        "completion_mask": batch.responses.mask.long(),
+        "advantages": batch.advantages,
+        "old_per_token_logps": batch.old_logprobs,
+        "ref_per_token_logps": batch.ref_logprobs,
+    }
+    value = trainer.compute_loss(model, inputs)
+    value.backward()
+    assert loss.item() == pytest.approx(value.item(), abs=1e-5)
     require_equal_gradients(policy, model)
 
 
