@@ -294,3 +294,16 @@ def test_the_readmes_commands_are_there():
         [sys.executable, "-m", "gemma_align", "--help"], env=ENVIRONMENT, capture_output=True, text=True, check=True
     ).stdout
     assert [c for c in commands if c not in listed] == []
+
+
+def test_a_later_stage_s_reward_that_cannot_be_had_is_found_before_the_first(tmp_path):
+    folder = tmp_path / "run"
+    done = subprocess.run(
+        command(folder, "reward.alpha=1", config=GRPO), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "reward.encoder.path" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text()
+    again = command(folder, "--debug", "evaluation.base=false", config=GRPO)
+    assert subprocess.run(again, env=ENVIRONMENT, cwd=ROOT, capture_output=True).returncode == 0

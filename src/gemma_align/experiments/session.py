@@ -16,16 +16,15 @@ from accelerate import Accelerator
 from gemma_align.config import Config, resolved_yaml
 from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import load_task
+from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.stage_pairs import with_pairs
 from gemma_align.models.policy import Policy
+from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.checkpointing import LoopState, latest_checkpoint, load_checkpoint_state
 from gemma_align.trainers.diagnostics import Diagnostics, check_trackers
 from gemma_align.trainers.memory import keep_heap_compact
-
-NEEDS: dict[str, tuple[str, ...]] = {"sft": ("response",), "dpo": ("response", "rejected"), "grpo": ()}
-"""What each method's training examples must have."""
 
 
 @dataclass
@@ -65,6 +64,7 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
             device=device,
             num_rows=config.evaluation.num_rows,
         )
+        _check_rewards(config, policy)
         state = _saved_state(config) if resume else None
         if folder is not None:
             folder.rewind(state.logs if state else {})
@@ -94,7 +94,7 @@ def seed_everything(seed: int) -> None:
 
 def _tasks(config: Config) -> tuple[LoadedTask, ...]:
     """The data of each stage; stages with the same settings and needs share it."""
-    wanted = [(config.for_stage(stage), NEEDS[stage.method]) for stage in config.stages]
+    wanted = [(config.for_stage(stage), METHODS[stage.method].needs) for stage in config.stages]
     keys = [(staged.data, staged.reward, needs) for staged, needs in wanted]
     loaded: list[LoadedTask] = []
     for i, (staged, needs) in enumerate(wanted):
@@ -112,6 +112,14 @@ def _load(config: Config, needs: tuple[str, ...]) -> LoadedTask:
     if any(example.rejected is not None for example in plain.examples("train")):
         return load_task(config.task, config.data, needs=needs)
     return with_pairs(plain, config)
+
+
+def _check_rewards(config: Config, policy: Policy) -> None:
+    """UserError where a later stage's reward can't be had: before the stages that come first, not after them."""
+    for stage in config.stages:
+        if METHODS[stage.method].samples:
+            with open_reward(config.task, config.for_stage(stage).reward, lambda: policy):
+                pass
 
 
 def _saved_state(config: Config) -> LoopState | None:

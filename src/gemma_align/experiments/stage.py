@@ -1,78 +1,20 @@
 """One stage of a run: updates, and between them evaluation, the best adapter, and checkpoints."""
 
-from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from gemma_align.config import Config, Stage
-from gemma_align.data.collate import Encoder, Lengths, PairEncoder, Prompts
+from gemma_align.config import Stage
+from gemma_align.data.collate import Encoder
 from gemma_align.errors import ConfigError
 from gemma_align.evaluation.evaluate import evaluate
+from gemma_align.experiments.methods import METHODS, Start
 from gemma_align.experiments.session import Session
-from gemma_align.models.policy import Policy
-from gemma_align.models.reference import Reference
-from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.checkpointing import Best, LoopState, capture_rng, restore_rng, save_checkpoint
-from gemma_align.trainers.dpo import DPO
-from gemma_align.trainers.grpo import GRPO
 from gemma_align.trainers.loop import Loop, Update
 from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.processes import share, total
-from gemma_align.trainers.rollouts import Roller
-from gemma_align.trainers.sft import SFT
-from gemma_align.types import Algorithm, Example
-
-SAMPLING = ("grpo",)
-"""Methods whose batches are prompts to be sampled: `rl.num_prompts` of them, and not `training.batch_size` examples."""
-
-
-class StageAlgorithm(Algorithm, Protocol):
-    """An algorithm that is a stage of a run: it can also say how good the policy is on the tune split."""
-
-    @property
-    def tune_unit(self) -> str:
-        """Of the tune loss, such as "nats a token"."""
-        ...
-
-    def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
-        """Sums over the examples, `loss` among them, and what they are to be divided by. No gradient."""
-        ...
-
-
-class Limited(Protocol):
-    """Turns examples into tokens, and knows which of them fit."""
-
-    def within_limit(self, examples: Sequence[Example]) -> tuple[list[Example], Lengths]:
-        """See `Encoder.within_limit`."""
-        ...
-
-
-def make_algorithm(
-    config: Config, method: str, policy: Policy, seed: int, stack: ExitStack
-) -> tuple[StageAlgorithm, Limited]:
-    """The two verbs of a method, and what turns its examples into tokens.
-
-    Args:
-        config: the stage's.
-        method: its name.
-        policy: as the stage finds it, which is its reference.
-        seed: of what the method draws.
-        stack: holds what the method needs open.
-    """
-    encoder = Encoder(policy.prompt_format, config.model.max_length, config.data.too_long)
-    match method:
-        case "sft":
-            return SFT(policy, encoder), encoder
-        case "dpo":
-            pairs = PairEncoder(encoder)
-            return DPO(policy, Reference(policy.trainable()), pairs, config.dpo), pairs
-        case "grpo":
-            reward = stack.enter_context(open_reward(config.task, config.reward, lambda: policy))
-            roller = Roller(policy, Reference(policy.trainable()), reward, config.rl, seed=seed)
-            return GRPO(policy, roller, config.rl, config.grpo), Prompts(encoder, config.rl.max_response_tokens)
-    raise AssertionError(f"the configuration lets no method {method!r} through")
 
 
 class StageRun:
@@ -97,13 +39,15 @@ class StageRun:
         self.task = session.tasks[index]
         seed = session.config.seed + index
         self._open = ExitStack()
-        self.algorithm, encode = make_algorithm(self.config, stage.method, session.policy, seed, self._open)
+        encoder = Encoder(session.policy.prompt_format, self.config.model.max_length, self.config.data.too_long)
+        method = METHODS[stage.method]
+        self.algorithm, encode = method.make(Start(self.config, session.policy, encoder, seed, self._open))
         examples, lengths = encode.within_limit(self.task.examples("train"))
         self.tune_examples, _ = encode.within_limit(self.task.examples("tune"))
         if session.folder is not None:
             session.diagnostics.say(f"{self.name}: {lengths.describe()}")
         training = self.config.training
-        if stage.method in SAMPLING:
+        if method.samples:
             training = training.model_copy(update={"batch_size": self.config.rl.num_prompts})
         session.policy.recompute_above(0 if training.gradient_checkpointing else training.max_tokens_per_microbatch)
         self.loop = Loop(

@@ -1,0 +1,94 @@
+"""The methods a stage may have: what each needs of an example, and how its two verbs are made."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Protocol
+
+from gemma_align.config import Config
+from gemma_align.data.collate import Encoder, Lengths, PairEncoder, Prompts
+from gemma_align.models.policy import Policy
+from gemma_align.models.reference import Reference
+from gemma_align.rewards.build import open_reward
+from gemma_align.trainers.dpo import DPO
+from gemma_align.trainers.grpo import GRPO
+from gemma_align.trainers.rollouts import Roller
+from gemma_align.trainers.sft import SFT
+from gemma_align.types import Algorithm, Example
+
+
+class StageAlgorithm(Algorithm, Protocol):
+    """An algorithm that is a stage of a run: it can also say how good the policy is on the tune split."""
+
+    @property
+    def tune_unit(self) -> str:
+        """Of the tune loss, such as "nats a token"."""
+        ...
+
+    def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
+        """Sums over the examples, `loss` among them, and what they are to be divided by. No gradient."""
+        ...
+
+
+class Limited(Protocol):
+    """Turns examples into tokens, and knows which of them fit."""
+
+    def within_limit(self, examples: Sequence[Example]) -> tuple[list[Example], Lengths]:
+        """See `Encoder.within_limit`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a stage starts from.
+
+    config  the stage's
+    policy  as the stage finds it, which is its reference
+    encode  turns reference responses into tokens
+    seed    of what the method draws
+    open    holds what the method needs open until the stage ends
+    """
+
+    config: Config
+    policy: Policy
+    encode: Encoder
+    seed: int
+    open: ExitStack
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method.
+
+    needs    fields that its training examples must have
+    samples  its batches are `rl.num_prompts` prompts to be sampled and scored, not `training.batch_size` examples
+    make     its verbs, and what turns its examples into tokens
+    """
+
+    needs: tuple[str, ...]
+    samples: bool
+    make: Callable[[Start], tuple[StageAlgorithm, Limited]]
+
+
+def _sft(start: Start) -> tuple[StageAlgorithm, Limited]:
+    return SFT(start.policy, start.encode), start.encode
+
+
+def _dpo(start: Start) -> tuple[StageAlgorithm, Limited]:
+    pairs = PairEncoder(start.encode)
+    return DPO(start.policy, Reference(start.policy.trainable()), pairs, start.config.dpo), pairs
+
+
+def _grpo(start: Start) -> tuple[StageAlgorithm, Limited]:
+    config, policy = start.config, start.policy
+    reward = start.open.enter_context(open_reward(config.task, config.reward, lambda: policy))
+    roller = Roller(policy, Reference(policy.trainable()), reward, config.rl, seed=start.seed)
+    prompts = Prompts(start.encode, config.rl.max_response_tokens)
+    return GRPO(policy, roller, config.rl, config.grpo), prompts
+
+
+METHODS: Mapping[str, Method] = {
+    "sft": Method(needs=("response",), samples=False, make=_sft),
+    "dpo": Method(needs=("response", "rejected"), samples=False, make=_dpo),
+    "grpo": Method(needs=(), samples=True, make=_grpo),
+}
