@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from gemma_align.config import Config, resolved_yaml
 from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import load_task
+from gemma_align.errors import ConfigError
 from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
@@ -64,7 +65,7 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
             device=device,
             num_rows=config.evaluation.num_rows,
         )
-        _check_rewards(config, policy)
+        _check_rewards(config, policy, accelerator.num_processes)
         state = _saved_state(config) if resume else None
         if folder is not None:
             folder.rewind(state.logs if state else {})
@@ -114,12 +115,19 @@ def _load(config: Config, needs: tuple[str, ...]) -> LoadedTask:
     return with_pairs(plain, config)
 
 
-def _check_rewards(config: Config, policy: Policy) -> None:
+def _check_rewards(config: Config, policy: Policy, num_processes: int) -> None:
     """UserError where a later stage's reward can't be had: before the stages that come first, not after them."""
     for stage in config.stages:
-        if METHODS[stage.method].samples:
-            with open_reward(config.task, config.for_stage(stage).reward, lambda: policy):
-                pass
+        if not METHODS[stage.method].samples:
+            continue
+        reward = config.for_stage(stage).reward
+        if reward.combine == "lagrangian" and num_processes > 1:
+            raise ConfigError(
+                f"reward.combine=lagrangian follows the violations that one process sees, and there are {num_processes} "
+                "processes: run it in one, or choose weighted"
+            )
+        with open_reward(config.task, reward, lambda: policy):
+            pass
 
 
 def _saved_state(config: Config) -> LoopState | None:
