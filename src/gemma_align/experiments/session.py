@@ -123,8 +123,8 @@ def _check_rewards(config: Config, policy: Policy, num_processes: int) -> None:
         reward = config.for_stage(stage).reward
         if reward.combine == "lagrangian" and num_processes > 1:
             raise ConfigError(
-                f"reward.combine=lagrangian follows the violations that one process sees, and there are {num_processes} "
-                "processes: run it in one, or choose weighted"
+                "reward.combine=lagrangian follows the violations that one process sees, and there are "
+                f"{num_processes} processes: run it in one, or choose weighted"
             )
         with open_reward(config.task, reward, lambda: policy):
             pass
