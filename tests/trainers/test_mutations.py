@@ -1,0 +1,103 @@
+"""Each method's tests notice when its key line is broken: a copy of the package with one line changed fails them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MUTATIONS = {
+    "SFT: sign": (
+        "trainers/sft.py", "torch.where(mask, -logprobs, 0.0)", "torch.where(mask, logprobs, 0.0)", "test_loop",
+    ),
+    "SFT: a microbatch divides by its own count": (
+        "trainers/sft.py", "/ totals.num_tokens", "/ mask.sum()", "test_loop -k microbatches",
+    ),
+    "log-probabilities: shifted by one": (
+        "core/packing.py",
+        "predictors[n] = [start + size - 1, *range(first, first + len(inputs))]",
+        "predictors[n] = [*range(first, first + len(inputs)), start + size - 1]",
+        "test_dpo -k separate",
+    ),
+    "DPO: sign": (
+        "core/preference.py", "h = beta * (chosen - rejected)", "h = beta * (rejected - chosen)", "test_dpo -k learns",
+    ),
+    "DPO: the base as reference": (
+        "trainers/dpo.py", "torch.no_grad(), self.reference.in_place()", "torch.no_grad(), self.policy.base()",
+        "test_dpo -k stage_found",
+    ),
+    "DPO: the policy as its own reference": (
+        "models/reference.py", "            self._put(self._kept)\n", "            pass\n", "test_dpo -k stays",
+    ),
+    "DPO: parted pairs": (
+        "trainers/dpo.py", "whole_prompts: ClassVar[bool] = True", "whole_prompts: ClassVar[bool] = False",
+        "test_dpo -k microbatches",
+    ),
+    "GRPO: sign of the advantage": (
+        "core/advantages.py", "centred = scores - mean[group]", "centred = mean[group] - scores", "test_grpo -k learns",
+    ),
+    "GRPO: groups mixed up": (
+        "trainers/grpo.py", "scored.rollouts.responses.prompt_of", "scored.rollouts.responses.prompt_of.roll(1)",
+        "test_grpo -k on_policy",
+    ),
+    "GRPO: missing mask": (
+        "core/kl.py", "torch.where(mask, logprobs - others, 0.0)", "(logprobs - others + 0.1)", "test_grpo -k separate",
+    ),
+    "GRPO: detached ratio": (
+        "core/surrogate.py", "ratios, advantages = log_ratios.exp()", "ratios, advantages = log_ratios.exp().detach()",
+        "test_grpo -k separate",
+    ),
+    "GRPO: no clip": (
+        "core/surrogate.py", "-torch.minimum(ratios * advantages, clipped * advantages)", "-(ratios * advantages)",
+        "test_grpo -k separate",
+    ),
+    "GRPO: divergence without its weight": (
+        "trainers/grpo.py", "kl = ratios.exp() * kl_estimate(", "kl = kl_estimate(", "test_grpo -k separate",
+    ),
+    "GRPO: the base as reference": (
+        "trainers/rollouts.py", "torch.no_grad(), self.reference.in_place()", "torch.no_grad(), self.policy.base()",
+        "test_grpo -k on_policy",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)
+def test_a_broken_line_is_noticed(mutation: tuple[str, str, str, str], tmp_path: Path) -> None:
+    file, right, wrong, tests = mutation
+    copied(tmp_path)
+    broken = tmp_path / "gemma_align" / file
+    text = broken.read_text(encoding="utf-8")
+    assert text.count(right) == 1, f"{file} has {text.count(right)} times: {right}"
+    broken.write_text(text.replace(right, wrong), encoding="utf-8")
+    done = run(tmp_path, tests)
+    assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]  # tests ran, and one failed
+
+
+@pytest.mark.slow
+def test_a_copy_that_is_not_broken_passes(tmp_path: Path) -> None:
+    copied(tmp_path)
+    done = run(tmp_path, "test_grpo -k separate")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def copied(folder: Path) -> None:
+    shutil.copytree(ROOT / "src" / "gemma_align", folder / "gemma_align", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def run(folder: Path, tests: str) -> "subprocess.CompletedProcess[str]":
+    """Tests of tests/trainers on the package in the folder."""
+    name, *chosen = tests.split()
+    own = ["-p", "no:cacheprovider", "-o", f"pythonpath={folder}"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", *own, f"tests/trainers/{name}.py", *chosen],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
