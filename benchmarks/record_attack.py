@@ -20,9 +20,10 @@ def table(kept: Mapping[str, Any]) -> str:
     rewards = kept["rewards"]
     data, budget = kept["data"], kept["budget"]
     fluency = kept["reward"]["constraints"]["fluency"]["weight"]
+    searched = f"search: {budget['edits_an_example']} edits an answer" if kept["searched"] else "no search"
     lines = [
-        f"{kept['task']}, {data['split']} split, {data['num_examples']} honest answers, seed {kept['seed']}; search: "
-        f"{budget['edits_an_example']} edits an answer; fluency {'off' if not fluency else f'at {fluency:g} a nat'}:",
+        f"{kept['task']}, {data['split']} split, {data['num_examples']} honest answers, seed {kept['seed']}; {searched}; "
+        f"fluency {f'at {fluency:g} a nat' if fluency else 'off'}:",
         "",
         "| exploit | " + " | ".join(f"beats the {name}, %" for name in rewards) + " | uncaught, % |",
         "| --- |" + " --- |" * (len(rewards) + 1),
@@ -31,9 +32,9 @@ def table(kept: Mapping[str, Any]) -> str:
     for row in [*together, *(row for row in kept["margins"] if not row["degenerate"])]:
         cells = [row["rewards"].get(name) for name in rewards]
         alone = row["rewards"].get("constraints alone")
-        uncaught = (
-            "" if alone is None else f"{100 * (alone['num_beat'] + alone['num_tied']) / alone['num_attempts']:.1f}"
-        )
+        uncaught = ""
+        if alone is not None:
+            uncaught = f"{100 * (alone['num_beat'] + alone['num_tied']) / alone['num_attempts']:.1f}"
         lines.append(f"| {row['family']} | " + " | ".join(map(_cell, cells)) + f" | {uncaught} |")
     return "\n".join(lines) + "\n"
 
@@ -41,10 +42,10 @@ def table(kept: Mapping[str, Any]) -> str:
 def _cell(cell: Mapping[str, Any] | None) -> str:
     if cell is None:
         return ""
-    mean, low, high = (
-        None if cell["margin"][key] is None else 100 * cell["margin"][key] for key in ("mean", "low", "high")
-    )
-    return f"{mean:.1f}" if low is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    margin = cell["margin"]
+    if margin["low"] is None:
+        return f"{100 * margin['mean']:.1f}"
+    return f"{100 * margin['mean']:.1f} [{100 * margin['low']:.1f}, {100 * margin['high']:.1f}]"
 
 
 def write_page() -> None:
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> None:
     if arguments:
         name, folder = arguments
         found = json.loads((Path(folder) / "attack.json").read_text(encoding="utf-8"))
-        keep(f"attack_{name}", {key: value for key, value in found.items() if key not in DROPPED})
+        kept = {key: value for key, value in found.items() if key not in DROPPED}
+        keep(f"attack_{name}", kept | {"searched": bool(found["words"])})
     write_page()
 
 
