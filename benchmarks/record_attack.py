@@ -22,8 +22,8 @@ def table(kept: Mapping[str, Any]) -> str:
     fluency = kept["reward"]["constraints"]["fluency"]["weight"]
     searched = f"search: {budget['edits_an_example']} edits an answer" if kept["searched"] else "no search"
     lines = [
-        f"{kept['task']}, {data['split']} split, {data['num_examples']} honest answers, seed {kept['seed']}; {searched}; "
-        f"fluency {f'at {fluency:g} a nat' if fluency else 'off'}:",
+        f"{kept['task']}, {data['split']} split, {data['num_examples']} honest answers, seed {kept['seed']}; "
+        f"{searched}; fluency {f'at {fluency:g} a nat' if fluency else 'off'}:",
         "",
         "| exploit | " + " | ".join(f"beats the {name}, %" for name in rewards) + " | uncaught, % |",
         "| --- |" + " --- |" * (len(rewards) + 1),
