@@ -1,5 +1,6 @@
 """Models side by side, as tables of docs/results.md."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ def section(name: str, kept: Mapping[str, Any]) -> str:
     """Tables for docs/results.md."""
     parts = [f"## {kept['title']}\n"]
     for table in kept["tables"]:
-        about, models = table["about"], table["models"]
+        about, models = table["about"], _in_order(table)
         task = about["task"]
         tokens = about.get("decoding.max_new_tokens")
         how = "nothing generated" if tokens is None else f"greedy, at most {tokens} new tokens"
@@ -34,16 +35,22 @@ def section(name: str, kept: Mapping[str, Any]) -> str:
             if any(measure in model["measures"] for model in models.values()):
                 parts.append(f"| {measure} | " + " | ".join(_cell(model, measure) for model in models.values()) + " |")
         parts.append("")
-    first = next(iter(kept["tables"][0]["models"]))
+    first = kept["tables"][0]["order"][0]
     parts.append(
         f"95 % intervals over examples. * the difference to {first}, paired by example, excludes zero; every trained "
         "model is one run with one seed, so this says nothing about another seed.\n"
     )
-    parts += [_speed(kept), "", *_commands(kept)]
+    note = textwrap.fill(kept.get("note", ""), 120)
+    parts += [*([note, ""] if note else []), _speed(kept), "", *_commands(kept)]
     parts.append(
         f"Differences, configurations, versions, data fingerprints: [results/{name}.json](results/{name}.json).\n"
     )
     return "\n".join(parts)
+
+
+def _in_order(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The models as they were given: JSON's keys are sorted."""
+    return {label: table["models"][label] for label in table["order"]}
 
 
 def _cell(model: Mapping[str, Any], measure: str) -> str:
@@ -60,7 +67,7 @@ def _speed(kept: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for table in kept["tables"]:
-        for label, model in table["models"].items():
+        for label, model in _in_order(table).items():
             parts = dict.fromkeys(("generate", "references", "measure"), 0.0)
             for phase, value in model["seconds"].items():
                 if (part := phase.partition(": ")[2]) in parts:
@@ -74,5 +81,5 @@ def _speed(kept: Mapping[str, Any]) -> str:
 
 
 def _commands(kept: Mapping[str, Any]) -> list[str]:
-    commands = dict.fromkeys(model["command"] for table in kept["tables"] for model in table["models"].values())
+    commands = dict.fromkeys(model["command"] for table in kept["tables"] for model in _in_order(table).values())
     return [*(f"    {command}" for command in commands), ""]

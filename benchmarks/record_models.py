@@ -1,12 +1,13 @@
 """Keeps evaluations of several models on the same examples, and tells them in tables side by side.
 
-python -m benchmarks.record_models NAME "what it shows" LABEL=FOLDER [LABEL=FOLDER ...]
+python -m benchmarks.record_models NAME "what it shows" LABEL=FOLDER [LABEL=FOLDER ...] [--note "what it means"]
 
 A FOLDER is what `gemma-align evaluate` wrote: of one task, or one folder a task. Evaluations of the same examples with
 the same decoding share a table; what the first model of a table is held against the others is paired by example.
 docs/results/NAME.json keeps the measures, their differences, what each took, and how to make them again.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping
@@ -34,8 +35,9 @@ def digest(title: str, folders: Mapping[str, Path]) -> dict[str, Any]:
             at = next((i for i, table in enumerate(tables) if table["about"] == about), None)
             if at is None:
                 at = len(tables)
-                tables.append({"about": about, "models": {}})
+                tables.append({"about": about, "order": [], "models": {}})
                 firsts.append(found)
+            tables[at]["order"].append(label)
             tables[at]["models"][label] = _model(folder, found, firsts[at])
     return {"kind": "models", "title": title, "tables": tables}
 
@@ -73,9 +75,14 @@ def _differences(ours: Evaluated, theirs: Evaluated) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """See the top of this file."""
-    name, title, *pairs = arguments
-    folders = {label: Path(folder) for label, _, folder in (pair.partition("=") for pair in pairs)}
-    keep(name, digest(title, folders))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("title")
+    parser.add_argument("folders", nargs="+", metavar="LABEL=FOLDER")
+    parser.add_argument("--note", default="")
+    given = parser.parse_args(arguments)
+    folders = {label: Path(folder) for label, _, folder in (pair.partition("=") for pair in given.folders)}
+    keep(given.name, digest(given.title, folders) | {"note": given.note})
     write_pages()
 
 
