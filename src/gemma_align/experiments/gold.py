@@ -18,7 +18,7 @@ from gemma_align.config import Config
 from gemma_align.errors import ConfigError
 from gemma_align.evaluation import clinical, code
 from gemma_align.experiments.subject import untrained
-from gemma_align.rewards.encoder.files import load_encoder, read_record
+from gemma_align.rewards.encoder.files import open_encoder, read_record
 from gemma_align.types import Answer, Example
 
 Array = NDArray[np.float64]
@@ -82,8 +82,7 @@ def _encoder(config: Config, folder: Path) -> Gold:
     record = read_record(folder)
     if config.reward.alpha and config.reward.encoder.path is not None:
         require_apart(read_record(Path(config.reward.encoder.path)), record)
-    stands_alone = record["encoder"]["backbone"] == "minilm"
-    encoder = load_encoder(folder, None if stands_alone else untrained(config))
+    encoder = open_encoder(folder, lambda: untrained(config))
 
     def measure(examples: Sequence[Example], answers: Sequence[Answer]) -> Array:
         return np.asarray(encoder.score(examples, answers).total.double().numpy())

@@ -35,7 +35,7 @@ from gemma_align.rewards.attacks.suite import CONSTRAINTS, ENCODER, HYBRID, vari
 from gemma_align.rewards.build import open_reward
 from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.trainers.progress import choose_progress
-from gemma_align.types import Answer, Example, RewardModel
+from gemma_align.types import Answer, Example, RewardModel, Scores
 
 Array = NDArray[np.float64]
 BATCH = 256  # answers scored at a time
@@ -243,18 +243,22 @@ def _measured(
     answers = [answer for row in samples for answer in row]
     shape = (len(samples), len(samples[0]))
 
-    def scored(model: RewardModel, part: str | None = None) -> Array:
-        found: list[float] = []
+    def scored(model: RewardModel) -> tuple[Array, Array]:
+        """Totals, and whether a constraint fired."""
+        found: list[Scores] = []
         for i in range(0, len(asked), BATCH):
-            scores = model.score(asked[i : i + BATCH], answers[i : i + BATCH])
-            found += (scores.total if part is None else scores.parts[part]).tolist()
-        return np.array(found).reshape(shape)
+            found.append(model.score(asked[i : i + BATCH], answers[i : i + BATCH]))
+        columns = ([scores.total for scores in found], [scores.parts["violation"] for scores in found])
+        total, violation = (np.concatenate([part.double().numpy() for part in column]) for column in columns)
+        return total.reshape(shape), violation.reshape(shape)
 
     rewards = {name: model for name, model in variants(reward).items() if name != CONSTRAINTS} or variants(reward)
+    scores = {name: scored(model) for name, model in rewards.items()}
+    _, violation = list(scores.values())[-1]  # of the whole reward, which stands last: parts of it may look at less
     return {
-        **{f"{_PROXY}{name}": scored(model) for name, model in rewards.items()},
+        **{f"{_PROXY}{name}": total for name, (total, _) in scores.items()},
         "gold": gold.measure(asked, answers).reshape(shape),
-        "violation": scored(reward, "violation"),
+        "violation": violation,
         "tokens": np.array([float(answer.num_tokens or 0) for answer in answers]).reshape(shape),
         "finished": np.array([float(answer.finished) for answer in answers]).reshape(shape),
     }

@@ -14,7 +14,7 @@ from gemma_align.experiments.session import Session
 from gemma_align.trainers.checkpointing import Best, LoopState, capture_rng, restore_rng, save_checkpoint
 from gemma_align.trainers.loop import Loop, Update
 from gemma_align.trainers.memory import release_free_memory
-from gemma_align.trainers.processes import share, total
+from gemma_align.trainers.processes import mean_metrics, share
 
 
 class StageRun:
@@ -127,8 +127,7 @@ class StageRun:
         """What the algorithm says of the tune split, over all processes."""
         with torch.no_grad():
             sums, count = self.algorithm.tune(share(self.tune_examples, self.session.accelerator))
-        *summed, divisor = total([*sums.values(), count], self.session.accelerator)
-        return {name: value / divisor for name, value in zip(sums, summed, strict=True)}
+        return mean_metrics(sums, count, self.session.accelerator)
 
     def _tune_measures(self) -> dict[str, float]:
         """The task's measures of greedy responses to the tune split; every process computes all of them."""

@@ -10,7 +10,7 @@ from gemma_align.errors import ConfigError
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.clinical import ClinicalReward
 from gemma_align.rewards.code import CodeReward
-from gemma_align.rewards.encoder.files import load_encoder, read_record
+from gemma_align.rewards.encoder.files import open_encoder
 from gemma_align.rewards.encoder.model import RewardEncoder
 from gemma_align.rewards.fluency import Reference
 from gemma_align.rewards.hybrid import HybridReward
@@ -46,10 +46,7 @@ def _encoder(settings: RewardConfig, load_policy: Callable[[], Policy]) -> Rewar
             "reward.alpha is above 0, which wants a fitted encoder: give its folder with reward.encoder.path "
             "(gemma-align reward fit makes one), or set reward.alpha=0"
         )
-    folder = Path(settings.encoder.path)
-    saved = read_record(folder).get("encoder")
-    stands_alone = isinstance(saved, dict) and saved.get("backbone") == "minilm"
-    return load_encoder(folder, None if stands_alone else load_policy())
+    return open_encoder(Path(settings.encoder.path), load_policy)
 
 
 def _programmatic(task: str, settings: RewardConfig, stack: ExitStack) -> RewardModel:

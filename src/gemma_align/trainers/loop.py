@@ -18,7 +18,7 @@ from torch import nn
 from gemma_align.config import TrainingConfig
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.trainers.loop_state import LoopState
-from gemma_align.trainers.processes import share, sum_gradients, total, total_metrics
+from gemma_align.trainers.processes import mean_metrics, share, sum_gradients, total, total_metrics
 from gemma_align.trainers.schedule import batch_indices, learning_rate_factor, num_updates
 from gemma_align.types import Algorithm, Batch, Example, Totals
 
@@ -150,10 +150,7 @@ class Loop:
     def _told(self) -> dict[str, float]:
         """What the algorithm tells of the batch, as means over all processes."""
         sums, count = self.algorithm.told()
-        if not sums:
-            return {}
-        *summed, divisor = total([*sums.values(), count], self.accelerator)
-        return {name: value / divisor for name, value in zip(sums, summed, strict=True)}
+        return mean_metrics(sums, count, self.accelerator) if sums else {}
 
     def _totals(self, batch: Batch) -> tuple[Totals, int]:
         """What the losses divide by, and how many row tokens the minibatch has, over all processes."""

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from gemma_align.types import Example
 
+_COUNT = ""  # no metric is called so
+
 
 def share(examples: Sequence[Example], accelerator: Accelerator) -> Sequence[Example]:
     """This process's part of a batch; may be empty."""
@@ -32,6 +34,13 @@ def total_metrics(metrics: Mapping[str, float], accelerator: Accelerator) -> dic
     """Sums by name. Every process must have the same names, which holds as each takes part in every minibatch."""
     names = sorted(metrics)
     return dict(zip(names, total([metrics[name] for name in names], accelerator), strict=True))
+
+
+def mean_metrics(sums: Mapping[str, float], count: float, accelerator: Accelerator) -> dict[str, float]:
+    """Sums by name over the sum of the counts, all processes together. Every process must have the same names."""
+    summed = total_metrics({**sums, _COUNT: count}, accelerator)
+    divisor = summed.pop(_COUNT)
+    return {name: summed[name] / divisor for name in sums}
 
 
 def sum_gradients(weights: Mapping[str, nn.Parameter], accelerator: Accelerator) -> None:

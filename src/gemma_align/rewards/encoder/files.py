@@ -7,7 +7,7 @@ A folder may come from anyone: names, shapes and finiteness are checked before a
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,13 @@ def read_record(folder: Path) -> dict[str, Any]:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise CheckpointError(f"{path}: wanted format {FORMAT!r}, found {found!r}: {REMEDY}")
     return record
+
+
+def open_encoder(folder: Path, load_policy: Callable[[], Policy]) -> RewardEncoder:
+    """`load_encoder`, with the policy loaded only where the encoder stands on it."""
+    saved = read_record(folder).get("encoder")
+    stands_alone = isinstance(saved, dict) and saved.get("backbone") == "minilm"
+    return load_encoder(folder, None if stands_alone else load_policy())
 
 
 def load_encoder(folder: Path, policy: Policy | None) -> RewardEncoder:
