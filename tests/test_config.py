@@ -271,7 +271,7 @@ reward: {alpha: 0, beta: 0}
         "command line  rl.group_size: wanted a whole number of at least 1, given 2.0",
         "command line  rl.kl_coef: wanted a number of at least 0, given -1",
         "run.yml:2  task: wanted clinical, safety or code, given 'clinicl'; did you mean 'clinical'?",
-        "run.yml:4  stages.0.method: wanted sft, dpo or grpo, given 'sftt'; did you mean 'sft'?",
+        "run.yml:4  stages.0.method: wanted sft, dpo, grpo, ppo or rejection, given 'sftt'; did you mean 'sft'?",
         "run.yml:5  stages.0.training.learning_rate: wanted a number above 0, given -1",
         "run.yml:7  model.precision: wanted auto, fp32 or bf16, given 'fp16': "
         "Gemma 3's activations overflow half precision; did you mean 'bf16'?",
@@ -314,8 +314,8 @@ def test_what_is_missing_is_named(write: Write) -> None:
         ("evaluation.confidence=95", "evaluation.confidence: wanted a number above 0.5 and below 1, given 95"),
         ("training.adam_betas=[1, 2, 3]", "training.adam_betas: wanted a list of 2 (a number of at least 0 and below "
          "1, a number of at least 0 and below 1), given [1, 2, 3]"),
-        ("stages=[]", "stages: wanted a list with at least 1 of: a mapping with method, training, data, dpo, grpo, rl, "
-         "reward, given []"),
+        ("stages=[]", "stages: wanted a list with at least 1 of: a mapping with method, training, data, dpo, grpo, "
+         "ppo, rl, reward, given []"),
         ("stages.1.method=sft", "stages.1: wanted the number of an item, from 0 to 0, given 1"),
         ("stages.method=sft", "stages.method: wanted the number of an item, from 0 to 0, given 'method'"),
         ("data.train=[", "data.train: not valid YAML: expected the node content, but found '<stream end>'"),

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 Split = Literal["train", "tune", "report"]
 SampledMeasure = Callable[[Sequence["Example"], Sequence[Sequence[str]]], Sequence[Mapping[str, float]]]
@@ -188,17 +188,45 @@ class RewardModel(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class OwnWeights:
+    """Weights that an algorithm trains beside the policy's, such as a critic's.
+
+    weights        by name
+    learning_rate  theirs; None: the policy's
+    loss           what trains them, as `Algorithm.loss`, in a pass of its own so that only one graph is alive at a
+                   time; None: the algorithm's loss trains them too
+    """
+
+    weights: Mapping[str, nn.Parameter]
+    learning_rate: float | None = None
+    loss: "Callable[[Batch, Totals], tuple[Float[Tensor, ''], dict[str, float]]] | None" = None
+
+
 class Algorithm(Protocol):
     """Two verbs: `prepare` (no gradient: make a batch) and `loss` (gradient). One loop serves all of them."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics `loss` gives, so that a process without a microbatch adds up with the others."""
+        """Names of the metrics the losses give, so that a process without a microbatch adds up with the others.
+
+        They add up over microbatches and processes; of names that end in `_max` the largest is taken.
+        """
         ...
 
     @property
     def num_passes(self) -> int:
-        """Optimizer steps on each batch."""
+        """How often each batch is gone through."""
+        ...
+
+    @property
+    def num_minibatches(self) -> int:
+        """Optimizer steps in each pass, on parts of the batch."""
+        ...
+
+    @property
+    def own(self) -> OwnWeights | None:
+        """Weights beside the policy's; None: no such."""
         ...
 
     def prepare(self, examples: Sequence[Example]) -> Batch:

@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from gemma_align.config import ModelConfig, RewardConfig, RLConfig
-from gemma_align.config.methods import DPOConfig, GRPOConfig
+from gemma_align.config import LoraConfig, ModelConfig, RewardConfig, RLConfig
+from gemma_align.config.methods import DPOConfig, GRPOConfig, PPOConfig
 from gemma_align.core.preference import bradley_terry_loss, centring_penalty
 from gemma_align.data.collate import Encoder, PairEncoder
 from gemma_align.models.checkpoints import load_checkpoint
-from gemma_align.models.policy import Policy
+from gemma_align.models.policy import Policy, add_lora
 from gemma_align.models.reference import Reference
 from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.trainers.dpo import DPO
 from gemma_align.trainers.grpo import GRPO
+from gemma_align.trainers.ppo import PPO
 from gemma_align.trainers.rollouts import Roller
 from gemma_align.trainers.sft import SFT
-from gemma_align.types import Example, Totals
+from gemma_align.types import Answer, Example, Totals
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's warnings aren't about us
 trl = pytest.importorskip("trl", reason="TRL isn't installed (pip install -e '.[dev]' has it)")
@@ -242,3 +243,197 @@ def test_bradley_terry(policy: Policy, tmp_path: Path) -> None:
     loss = bradley_terry_loss(chosen, rejected, torch.zeros(len(PAIRS)), 0.0).mean()
     loss = loss + 0.01 * centring_penalty(chosen, rejected).mean()
     assert loss.item() == pytest.approx(theirs.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("critic", ["trunk", "own"])
+def test_ppo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critic) -> None:
+    """Their whole `train` on scripted rollouts, two steps of plain gradient descent: the same weights afterwards.
+
+    The responses fill their width: where one ends earlier, theirs puts the score one place after its end.
+    """
+    from trl.experimental.ppo import PPOConfig as TheirConfig
+    from trl.experimental.ppo import PPOTrainer, ppo_trainer
+
+    lora = None if critic == "trunk" else LoraConfig(r=4)
+    torch.manual_seed(0)
+    policy = moved(Policy.load(ModelConfig(checkpoint="tiny", lora=lora, device="cpu")))
+    trained_moved(policy)
+    rl = RLConfig(num_prompts=3, group_size=2, max_response_tokens=5, kl_coef=0.3, temperature=1.3)
+    reward = HybridReward("clinical", RewardConfig(alpha=0.0, beta=0.0), None, terms={"length": (text_length, 1.0)})
+    settings = PPOConfig(critic=critic, gamma=0.95, gae_lambda=0.9, value_coef=0.2)
+    ppo = PPO(policy, Roller(policy, Reference(policy.trainable()), reward, rl, seed=0), rl, settings, seed=0)
+
+    def theirs():
+        """The policy as transformers and PEFT have it."""
+        model = load_checkpoint("tiny", device="cpu", dtype=torch.float32).model
+        model.config._attn_implementation = "eager"
+        model = model if lora is None else add_lora(model, ModelConfig(checkpoint="tiny", lora=lora))
+        model.load_state_dict(policy.model.state_dict())
+        return model
+
+    ref_model = theirs().eval()
+    trained_moved(policy)  # away from the reference
+    policy.prompt_format = Endless(policy.prompt_format)
+    batch = ppo.prepare(PAIRS[:3])
+    assert bool(batch.responses.mask.all())
+    assert abs(ppo.told()[0]["policy/kl_k1"]) > 0.01
+    model = theirs()
+    value_model = their_critic(ppo, model)
+
+    responses = batch.responses
+    prompts = [responses.prompt_ids[p] for p in responses.prompt_of.tolist()]
+    width, pad = max(map(len, prompts)), policy.tokenizer.pad_token_id
+    queries = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    sequences = torch.cat([queries, responses.ids], dim=1)
+    scores = ppo.roller.reward.score(*scored_again(ppo, batch)).total
+    original = ppo_trainer.get_reward
+
+    def scripted(wrapped, *args):
+        with torch.no_grad():
+            logits = ppo_trainer.forward(wrapped, sequences, pad).logits[:, width - 1 : -1]
+        return sequences, logits / 1.3
+
+    monkeypatch.setattr(ppo_trainer, "batch_generation", scripted)
+    monkeypatch.setattr(
+        ppo_trainer, "get_reward", lambda m, *args: (None, scores, None) if m is judge else original(m, *args)
+    )
+    judge = torch.nn.Identity()
+    wrapped = ppo_trainer.PolicyAndValueWrapper(model, value_model)
+    descent = torch.optim.SGD([weight for weight in wrapped.parameters() if weight.requires_grad], lr=0.05)
+    trainer = PPOTrainer(
+        TheirConfig(
+            output_dir=str(tmp_path),
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+            per_device_train_batch_size=len(batch),
+            gradient_accumulation_steps=1,
+            total_episodes=len(batch),
+            num_ppo_epochs=2,
+            num_mini_batches=1,
+            num_sample_generations=0,
+            response_length=5,
+            temperature=1.3,
+            kl_coef=0.3,
+            gamma=0.95,
+            lam=0.9,
+            vf_coef=0.2,
+            save_strategy="no",
+            gradient_checkpointing=False,
+        ),
+        policy.tokenizer,
+        model,
+        ref_model,
+        judge,
+        trl_dataset([{"input_ids": row} for row in queries.tolist()]),
+        value_model,
+        optimizers=(descent, torch.optim.lr_scheduler.ConstantLR(descent, factor=1.0)),
+    )
+    trainer.train()
+
+    live = {**policy.trainable(), **ppo.own.weights}
+    before = {name: weight.detach().clone() for name, weight in live.items()}
+    told = [step_by_hand(ppo, batch, live, 0.05) for _ in range(2)]
+    assert told[1]["policy/clip_low"] + told[1]["policy/clip_high"] > 0
+    after = their_weights(ppo, model, value_model)
+    assert after.keys() == live.keys()
+    for name, weight in live.items():
+        torch.testing.assert_close(
+            weight.detach() - before[name], after[name].detach() - before[name], rtol=1e-3, atol=1e-5, msg=name
+        )
+        assert not torch.equal(weight.detach(), before[name]), name
+    logged = trainer.state.log_history[0]
+    mean = {name: sum(t[name] for t in told) / 2 for name in told[0]}
+    assert logged["loss/policy_avg"] == pytest.approx(mean["loss/policy"], abs=1e-5)
+    assert logged["loss/value_avg"] == pytest.approx(mean["loss/value"], abs=1e-5)
+    assert logged["policy/entropy_avg"] == pytest.approx(mean["policy/entropy"], abs=1e-4)
+
+
+def trained_moved(policy: Policy) -> None:
+    """What is trained alone; an adapter's B too, which starts at 0."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weight in policy.trainable().values():
+            weight.add_(0.1 * max(float(weight.std()), 0.5) * torch.randn(weight.shape, generator=generator))
+
+
+def text_length(example: Example, answer: Answer) -> float:
+    return len(answer.text) / 10
+
+
+class Endless:
+    """A prompt format whose responses never end."""
+
+    stop_ids = ()
+
+    def __init__(self, inner) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def scored_again(ppo: PPO, batch) -> tuple[list[Example], list[Answer]]:
+    responses = batch.responses
+    texts = [ppo.policy.prompt_format.decode(row) for row in responses.ids.tolist()]
+    return [PAIRS[p] for p in responses.prompt_of.tolist()], [Answer(text, finished=False) for text in texts]
+
+
+def their_critic(ppo: PPO, model) -> torch.nn.Module:
+    """A value model as their trainer takes it: `base_model_prefix` names the backbone, `score` is the head."""
+
+    class ValueModel(torch.nn.Module):
+        base_model_prefix = "model"
+
+        def __init__(self, backbone, head) -> None:
+            super().__init__()
+            self.model = backbone
+            self.score = torch.nn.Linear(head.weight.shape[0], 1)
+            with torch.no_grad():
+                self.score.weight.copy_(head.weight[None])
+                self.score.bias.copy_(head.bias[None])
+
+    if ppo.settings.critic == "trunk":
+        return ValueModel(model.model, ppo.critic)
+    base = load_checkpoint("tiny", device="cpu", dtype=torch.float32).model
+    base.config._attn_implementation = "eager"
+    config = ModelConfig(checkpoint="tiny", lora=LoraConfig(r=8, alpha=16))
+    backbone = add_lora(base, config)
+    frozen = {name: weight for name, weight in ppo.policy.model.state_dict().items() if "lora_" not in name}
+    assert not backbone.load_state_dict(frozen, strict=False).unexpected_keys
+    named = dict(backbone.named_modules())
+    with torch.no_grad():
+        for name, ours in ppo.critic.beside.low_rank.items():
+            layer = named["base_model.model." + name.replace("/", ".")]
+            layer.lora_A["default"].weight.copy_(ours.a)
+            layer.lora_B["default"].weight.copy_(ours.b)
+    return ValueModel(base.model, ppo.critic.head)
+
+
+def their_weights(ppo: PPO, model, value_model) -> dict[str, torch.Tensor]:
+    """By our names."""
+    found = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    head = "critic." if ppo.settings.critic == "trunk" else "critic.head."
+    found |= {head + "weight": value_model.score.weight[0], head + "bias": value_model.score.bias[0]}
+    if ppo.settings.critic == "own":
+        named = dict(value_model.model.named_modules())
+        for name in ppo.critic.beside.low_rank:
+            layer = named[name.replace("/", ".").removeprefix("model.")]
+            found[f"critic.beside.low_rank.{name}.a"] = layer.lora_A["default"].weight
+            found[f"critic.beside.low_rank.{name}.b"] = layer.lora_B["default"].weight
+    return found
+
+
+def step_by_hand(ppo: PPO, batch, live, rate: float) -> dict[str, float]:
+    totals = Totals(float(batch.responses.mask.sum()), float(len(batch)))
+    loss, told = ppo.loss(batch, totals)
+    loss.backward()
+    if ppo.own.loss is not None:
+        value_loss, more = ppo.own.loss(batch, totals)
+        value_loss.backward()
+        told = told | more
+    with torch.no_grad():
+        for weight in live.values():
+            weight.sub_(rate * weight.grad)
+            weight.grad = None
+    return told

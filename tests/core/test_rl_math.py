@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from gemma_align.core.advantages import gae, group_relative, leave_one_out, token_rewards, whiten
-from gemma_align.core.kl import MAX_LOG_RATIO, kl_estimate, log_ratio
-from gemma_align.core.surrogate import clipped, clipped_surrogate, clipped_value_loss
+from gemma_align.core.advantages import explained_variance, gae, group_relative, leave_one_out, token_rewards, whiten
+from gemma_align.core.kl import MAX_LOG_RATIO, adapted, kl_estimate, log_ratio
+from gemma_align.core.surrogate import clipped, clipped_surrogate, clipped_value_loss, of_ratios
 
 MASK = torch.tensor([[True, True, True, False], [True, False, False, False]])
 
@@ -142,8 +142,59 @@ def test_whitening_looks_at_what_counts_alone():
     found = whiten(values, MASK)
     assert found[~MASK].tolist() == [0.0] * 4
     assert found[MASK].mean().item() == pytest.approx(0, abs=1e-12)
-    assert found[MASK].square().mean().item() == pytest.approx(1)
+    assert found[MASK].var(correction=1).item() == pytest.approx(1)
     assert whiten(torch.ones(1, 3), torch.ones(1, 3, dtype=torch.bool)).tolist() == [[0.0, 0.0, 0.0]]
+    one = torch.tensor([[True, False]])
+    assert whiten(torch.tensor([[5.0, 1.0]]), one).tolist() == [[0.0, 0.0]]
+
+
+def two_processes(parts: list, work):
+    """What each of several processes gets from `work(part, total)`: its k-th call of `total` sums over all of them."""
+    calls: list[list[list[float]]] = []  # of each k-th call, what each process gave
+
+    def recording(given: list[float], k: list[int]) -> list[float]:
+        if k[0] == len(calls):
+            calls.append([])
+        calls[k[0]].append(given)
+        k[0] += 1
+        return given
+
+    found = []
+    rounds = 3  # the sums of one call decide what is given to the next, so it takes as many rounds as calls
+    for _ in range(rounds):
+        known, calls, found = calls, [], []
+        for part in parts:
+            k = [0]
+
+            def total(given: list[float], k=k, known=known) -> list[float]:
+                index = k[0]
+                recording(given, k)
+                return [sum(column) for column in zip(*known[index], strict=True)] if index < len(known) else given
+
+            found.append(work(part, total))
+    return found
+
+
+def test_processes_whiten_by_the_statistics_of_the_whole():
+    values, returns, mask = doubles(6, 4), doubles(6, 4, seed=1), torch.rand(6, 4) > 0.3
+    parts = [(values[:2], returns[:2], mask[:2]), (values[2:], returns[2:], mask[2:])]
+    found = two_processes(parts, lambda part, total: whiten(part[0], part[2], total=total))
+    torch.testing.assert_close(torch.cat(found), whiten(values, mask))
+    told = two_processes(parts, lambda part, total: explained_variance(*part, total=total))
+    assert told == pytest.approx([explained_variance(values, returns, mask)] * 2)
+
+
+def test_explained_variance_by_hand():
+    returns = torch.tensor([[1.0, 3.0, 5.0, 99.0]])
+    mask = torch.tensor([[True, True, True, False]])
+    assert explained_variance(returns, returns, mask) == pytest.approx(1)
+    assert explained_variance(torch.full_like(returns, 7.0), returns, mask) == pytest.approx(0)
+    assert explained_variance(torch.tensor([[1.0, 3.0, 3.0, 0.0]]), returns, mask) == pytest.approx(
+        1 - (8 / 9) / (8 / 3)
+    )
+    assert explained_variance(-returns, returns, mask) < 0
+    assert explained_variance(returns, torch.ones_like(returns), mask) == 0.0
+    assert explained_variance(returns, returns, torch.zeros_like(mask)) == 0.0
 
 
 # --- losses
@@ -197,3 +248,21 @@ def test_the_value_loss_by_hand():
     # plain: 1, 1, 0; held to 0.7, 0.2, 0: 1.69, 3.24, 0
     torch.testing.assert_close(clipped_value_loss(values, old, returns, 0.2), torch.tensor([[0.845, 1.62, 0.0]]))
     torch.testing.assert_close(clipped_value_loss(values, old, returns, None), torch.tensor([[0.5, 0.5, 0.0]]))
+
+
+def test_the_coefficient_by_hand():
+    assert adapted(0.1, 6.0, 6.0, 8.0, 100.0) == pytest.approx(0.1)
+    assert adapted(0.1, 6.6, 6.0, 8.0, 100.0) == pytest.approx(0.1 * (1 + 0.1 * 0.08))
+    assert adapted(0.1, 600.0, 6.0, 8.0, 100.0) == pytest.approx(0.1 * (1 + 0.2 * 0.08))
+    assert adapted(0.1, -3.0, 6.0, 8.0, 100.0) == pytest.approx(0.1 * (1 - 0.2 * 0.08))
+
+
+def test_what_is_told_of_ratios_by_hand():
+    ratios = torch.tensor([[1.0, 1.5, 1.5, 0.5, 0.5]])
+    advantages = torch.tensor([[1.0, 1.0, -1.0, 1.0, -1.0]])
+    told = of_ratios(ratios.log(), advantages, 0.2, 0.2)
+    assert told["clip_high"].tolist() == [[0, 1, 0, 0, 0]]
+    assert told["clip_low"].tolist() == [[0, 0, 0, 0, 1]]
+    torch.testing.assert_close(told["ratio"], ratios)
+    torch.testing.assert_close(told["ratio_square"], ratios**2)
+    torch.testing.assert_close(told["moved"], ratios - 1 - ratios.log())

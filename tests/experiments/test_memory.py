@@ -44,7 +44,9 @@ MEDIUM = Gemma3TextConfig(
 )
 
 
-def configuration(method: Literal["sft", "dpo", "grpo"] = "sft", **sections: dict[str, object]) -> Config:
+def configuration(
+    method: Literal["sft", "dpo", "grpo", "ppo", "rejection"] = "sft", **sections: dict[str, object]
+) -> Config:
     base: dict[str, dict[str, object]] = {
         "model": {"checkpoint": "tiny", "max_length": 64},
         "training": {"max_tokens_per_microbatch": 128},
@@ -198,8 +200,10 @@ class TestForecast:
             {"training": {"gradient_checkpointing": True}},
             {"method": "dpo"},
             {"method": "grpo", "rl": {"group_size": 3, "max_response_tokens": 20}},
+            {"method": "ppo", "rl": {"group_size": 3, "max_response_tokens": 20}},
+            {"method": "rejection", "rl": {"group_size": 3, "max_response_tokens": 20}},
         ],
-        ids=["lora", "all weights", "one long example", "recomputing", "dpo", "grpo"],
+        ids=["lora", "all weights", "one long example", "recomputing", "dpo", "grpo", "ppo", "rejection"],
     )
     def test_equals_a_real_run(self, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         """To the byte, by phase and by kind: fake tensors go the way of real ones."""

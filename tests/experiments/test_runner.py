@@ -28,6 +28,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "sr
 
 STAGED = ROOT / "configs" / "smoke" / "staged_sft_then_dpo.yml"
 GRPO = ROOT / "configs" / "smoke" / "grpo.yml"
+PPO = ROOT / "configs" / "smoke" / "ppo.yml"
 
 
 def command(folder, *overrides, launcher=("-m", "gemma_align"), config=SMOKE):
@@ -181,7 +182,7 @@ def test_a_staged_run_that_was_killed_in_either_stage_ends_in_the_same_bits(stag
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sampled") / "run"
-    return folder, run(folder, config=GRPO)
+    return folder, run(folder, config=PPO)
 
 
 def test_a_run_that_samples_tells_what_its_rollouts_were(sampled):
@@ -190,14 +191,32 @@ def test_a_run_that_samples_tells_what_its_rollouts_were(sampled):
     rolled = [line for line in lines if "loss/policy" in line]
     assert [line["step"] for line in rolled] == [7, 8, 9, 10]
     assert rolled[0]["policy/kl"] == pytest.approx(0, abs=1e-4)  # the reference is the policy that SFT left
-    wanted = {"reward/total", "reward/programmatic", "reward/length", "rollout/unfinished", "policy/entropy"}
+    wanted = {"reward/total", "reward/encoder", "reward/programmatic", "reward/length", "rollout/unfinished"}
+    wanted |= {"policy/entropy", "policy/ratio_max", "loss/value", "value/explained_variance"}
     assert all(wanted <= set(line) for line in rolled)
     assert {"eval/loss", "eval/reward_total"} <= set(lines[-1])
     assert "nats" not in next(line for line in output.splitlines() if "update 10: tune loss" in line)
 
 
 def test_a_run_that_was_killed_between_rollouts_ends_in_the_same_bits(sampled, tmp_path):
-    require_same_after_kill(sampled[0], tmp_path / "run", 9, GRPO)
+    require_same_after_kill(sampled[0], tmp_path / "run", 9, PPO)
+
+
+def test_the_encoder_that_a_reward_asks_for_is_fitted_once_and_found_again(sampled):
+    folder, output = sampled
+    (encoder,) = (folder.parent / "encoders").iterdir()
+    assert "is fitted to 24 pairs (each reference against a corruption of it)" in output
+    written = (encoder / "reward.json").stat().st_mtime_ns
+    again = run(folder.parent / "again", config=PPO)
+    assert "is fitted to" not in again
+    assert encoder.name in again
+    assert (encoder / "reward.json").stat().st_mtime_ns == written
+    expected = finished_files(folder)
+    assert {name: content == expected[name] for name, content in finished_files(folder.parent / "again").items()} == (
+        dict.fromkeys(expected, True)
+    )
+    run(folder.parent / "other", "data.seed=1", "stages.0.training.max_steps=1", "--debug", config=PPO)
+    assert len(list((folder.parent / "encoders").iterdir())) == 2
 
 
 def require_same_after_kill(unbroken, folder, update, config):
@@ -208,12 +227,14 @@ def require_same_after_kill(unbroken, folder, update, config):
         assert content == expected[name], name
 
 
-@pytest.mark.parametrize("max_tokens", [4096, 150])
-def test_two_processes_end_in_the_weights_of_one(unbroken, tmp_path, max_tokens):
-    """Also with unequal numbers of microbatches, and with a last batch that leaves a process one example fewer."""
+@pytest.mark.parametrize("config", [SMOKE, PPO], ids=["sft", "sft then ppo"])
+def test_two_processes_end_in_the_weights_of_one(tmp_path, config):
+    """Also with unequal numbers of microbatches, and with a last batch that leaves a process one example fewer; groups
+    of responses are kept whole, and a critic's weights are trained together too."""
     folders = [tmp_path / "one", tmp_path / "two"]
-    overrides = ("training.batch_size=3", "data.max_train_examples=7", "evaluation.base=false")
-    run(folders[0], *overrides)
+    overrides = ["training.batch_size=3", "data.max_train_examples=7", "evaluation.base=false"]
+    overrides += ["rl.num_prompts=3", "ppo.num_minibatches=1"] if config == PPO else []
+    run(folders[0], *overrides, config=config)
     launcher = (
         "-m",
         "torch.distributed.run",
@@ -225,18 +246,19 @@ def test_two_processes_end_in_the_weights_of_one(unbroken, tmp_path, max_tokens)
     run(
         folders[1],
         *overrides,
-        f"training.max_tokens_per_microbatch={max_tokens}",
+        "training.max_tokens_per_microbatch=150",
         "model.device=cpu",
         launcher=launcher,
+        config=config,
     )
     one, two = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in folders)
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=2e-5, msg=name)
-    curves = [
-        [json.loads(line).get("loss/sft") for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        for folder in folders
-    ]
-    assert curves[1] == [None if x is None else pytest.approx(x, rel=1e-5) for x in curves[0]]
+    lines = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in folders]
+    for mine, theirs in zip(*lines, strict=True):
+        assert mine.keys() == theirs.keys()
+        for name in mine.keys() & {"loss/sft", "loss/value", "reward/total", "value/explained_variance", "policy/kl"}:
+            assert theirs[name] == pytest.approx(mine[name], rel=1e-4, abs=1e-5), name
 
 
 def test_full_fine_tuning_saves_a_model_that_loads_again(tmp_path):

@@ -3,22 +3,18 @@
 import copy
 import math
 import random
-from contextlib import nullcontext
 
 import pytest
 import torch
-from accelerate import Accelerator
+from tests.trainers.common import make_loop, tiny_policy, weights
 
-from gemma_align.config import LoraConfig, ModelConfig, TrainingConfig
 from gemma_align.config.methods import DPOConfig
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.core.preference import dpo_loss
 from gemma_align.data.collate import Encoder, PairEncoder
 from gemma_align.errors import DataError
-from gemma_align.models.policy import Policy
 from gemma_align.models.reference import Reference
 from gemma_align.trainers.dpo import DPO
-from gemma_align.trainers.loop import Loop
 from gemma_align.trainers.sft import SFT
 from gemma_align.types import Example, Totals
 
@@ -32,16 +28,6 @@ PAIRS = [
     )
     for i in range(12)
 ]
-RANK_4 = LoraConfig(r=4)
-
-
-def tiny_policy(seed=0, moved=0.0) -> Policy:
-    torch.manual_seed(seed)
-    policy = Policy.load(ModelConfig(checkpoint="tiny", lora=RANK_4, device="cpu"))
-    with torch.no_grad():
-        for weight in policy.trainable().values():
-            weight.add_(moved * torch.randn_like(weight))
-    return policy
 
 
 def make_dpo(policy, reference=None, max_length=512, **settings) -> DPO:
@@ -49,21 +35,8 @@ def make_dpo(policy, reference=None, max_length=512, **settings) -> DPO:
     return DPO(policy, reference or Reference(policy.trainable()), encode, DPOConfig(**settings))
 
 
-def make_loop(policy, algorithm, examples=PAIRS, **settings) -> Loop:
-    settings = {"learning_rate": 1e-3, "batch_size": 4} | settings
-    return Loop(
-        algorithm,
-        policy.trainable(),
-        examples,
-        TrainingConfig(**settings),
-        seed=0,
-        accelerator=Accelerator(cpu=True),
-        timer=lambda phase: nullcontext(),
-    )
-
-
-def weights(policy):
-    return {name: weight.detach().clone() for name, weight in policy.trainable().items()}
+def pairs_loop(policy, algorithm, examples=PAIRS, **settings):
+    return make_loop(policy, algorithm, examples, **{"batch_size": 4, "schedule": "cosine"} | settings)
 
 
 def alone(policy, example, text):
@@ -147,7 +120,7 @@ def test_options_by_their_definitions():
 def test_the_reference_is_the_policy_as_the_stage_found_it_and_not_the_base():
     """After SFT the loss starts at log 2 and every reward at 0; with the base as reference neither would."""
     policy = tiny_policy()
-    list(make_loop(policy, SFT(policy, Encoder(policy.prompt_format, 512)), learning_rate=1e-2))
+    list(pairs_loop(policy, SFT(policy, Encoder(policy.prompt_format, 512)), learning_rate=1e-2))
     dpo = make_dpo(policy)
     with torch.no_grad():
         batch = dpo.prepare(PAIRS)
@@ -166,7 +139,7 @@ def test_the_reference_stays_while_the_policy_moves_and_leaves_no_trace():
     dpo = make_dpo(policy)
     with torch.no_grad():
         before = dpo.prepare(PAIRS[:4]).ref_logprobs
-    list(make_loop(policy, dpo, learning_rate=1e-2))
+    list(pairs_loop(policy, dpo, learning_rate=1e-2))
     own = weights(policy)
     with torch.no_grad():
         after = dpo.reference_logprobs(dpo.encode(PAIRS[:4]))
@@ -198,7 +171,7 @@ def test_microbatches_change_no_weight_and_part_no_pair(max_tokens):
     for budget in (100_000, max_tokens):
         policy = tiny_policy(moved=0.05)
         dpo = make_dpo(policy)
-        metrics = [u.metrics for u in make_loop(policy, dpo, max_tokens_per_microbatch=budget)]
+        metrics = [u.metrics for u in pairs_loop(policy, dpo, max_tokens_per_microbatch=budget)]
         results.append((weights(policy), metrics))
     (whole, whole_metrics), (split, split_metrics) = results
     for name in whole:
@@ -214,16 +187,16 @@ def test_microbatches_change_no_weight_and_part_no_pair(max_tokens):
 
 def test_a_stage_that_goes_on_from_its_state_ends_in_the_same_bits():
     unbroken = tiny_policy(moved=0.05)
-    expected = [u.metrics for u in make_loop(unbroken, make_dpo(unbroken), num_epochs=2)]
+    expected = [u.metrics for u in pairs_loop(unbroken, make_dpo(unbroken), num_epochs=2)]
 
     first = tiny_policy(moved=0.05)
-    loop = make_loop(first, make_dpo(first), num_epochs=2)
+    loop = pairs_loop(first, make_dpo(first), num_epochs=2)
     updates = iter(loop)
     begun = [next(updates).metrics for _ in range(2)]
     state = copy.deepcopy(loop.state())
 
     second = tiny_policy(seed=99, moved=0.3)  # as another process finds it: neither the reference nor the policy
-    again = make_loop(second, make_dpo(second), num_epochs=2)
+    again = pairs_loop(second, make_dpo(second), num_epochs=2)
     again.restore(state)
     assert begun + [u.metrics for u in again] == expected
     for name, weight in weights(unbroken).items():
@@ -267,7 +240,7 @@ def test_it_learns_what_is_preferred(seed):
     with torch.no_grad():
         start, _ = dpo.tune(unseen)
     assert start["loss"] / len(unseen) == pytest.approx(math.log(2), abs=1e-5)  # policy and reference are one
-    list(make_loop(policy, dpo, pairs[:48], learning_rate=1e-2, batch_size=8, num_epochs=3))
+    list(pairs_loop(policy, dpo, pairs[:48], learning_rate=1e-2, batch_size=8, num_epochs=3))
     with torch.no_grad():
         sums, count = dpo.tune(unseen)
     assert count == len(unseen)

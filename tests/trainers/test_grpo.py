@@ -1,79 +1,19 @@
 """GRPO on a tiny model: agreement with an obvious definition, invariants, exactness, and that it learns a toy task."""
 
 import copy
-from contextlib import nullcontext
 
 import pytest
 import torch
-from accelerate import Accelerator
+from tests.trainers.common import PROMPTS, RL, early, make_loop, make_roller, tiny_policy, totals, vowels, weights
 
-from gemma_align.config import LoraConfig, ModelConfig, RewardConfig, RLConfig, TrainingConfig
+from gemma_align.config import RLConfig
 from gemma_align.config.methods import GRPOConfig
-from gemma_align.models.policy import Policy
-from gemma_align.models.reference import Reference
-from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.trainers.grpo import GRPO, RolloutBatch
-from gemma_align.trainers.loop import Loop
-from gemma_align.trainers.rollouts import Roller
-from gemma_align.types import Answer, Example, Totals
-
-EXAMPLES = [Example(str(i), "say something " * (1 + i % 3), cue="Answer:") for i in range(12)]
-OFF = RewardConfig(alpha=0.0, beta=0.0)
-RL = RLConfig(num_prompts=3, group_size=4, max_response_tokens=6, kl_coef=0.05)
-
-
-RANK_4 = LoraConfig(r=4)
-
-
-def tiny_policy(seed=0, moved=0.0, lora: LoraConfig | None = RANK_4) -> Policy:
-    torch.manual_seed(seed)
-    policy = Policy.load(ModelConfig(checkpoint="tiny", lora=lora, device="cpu"))
-    with torch.no_grad():
-        for weight in policy.trainable().values():
-            weight.add_(moved * torch.randn_like(weight))
-    return policy
-
-
-def length(example: Example, answer: Answer) -> float:
-    return float(answer.num_tokens or 0)
-
-
-def vowels(example: Example, answer: Answer) -> float:
-    """Share of the characters that are one of half of the letters: what a policy can learn without long responses."""
-    return sum(c in "aeioubcdfgh" for c in answer.text.lower()) / max(1, len(answer.text))
-
-
-def early(example: Example, answer: Answer) -> float:
-    """1 where the text begins with one of the first eight letters."""
-    letters = [c for c in answer.text.lower() if c.isalpha()]
-    return float(bool(letters) and letters[0] in "abcdefgh")
+from gemma_align.types import Answer, Example
 
 
 def make(policy, term=vowels, rl=RL, seed=0, **settings) -> GRPO:
-    reward = HybridReward("clinical", OFF, None, terms={"term": (term, 1.0)})
-    roller = Roller(policy, Reference(policy.trainable()), reward, rl, seed=seed)
-    return GRPO(policy, roller, rl, GRPOConfig(**settings))
-
-
-def make_loop(policy, algorithm, examples=EXAMPLES, **settings) -> Loop:
-    settings = {"learning_rate": 1e-3, "batch_size": 3, "schedule": "constant", "warmup_fraction": 0.0} | settings
-    return Loop(
-        algorithm,
-        policy.trainable(),
-        examples,
-        TrainingConfig(**settings),
-        seed=0,
-        accelerator=Accelerator(cpu=True),
-        timer=lambda phase: nullcontext(),
-    )
-
-
-def weights(policy):
-    return {name: weight.detach().clone() for name, weight in policy.trainable().items()}
-
-
-def totals(batch) -> Totals:
-    return Totals(float(batch.responses.mask.sum()), float(len(batch)))
+    return GRPO(policy, make_roller(policy, term, rl, seed), rl, GRPOConfig(**settings))
 
 
 # --- agreement
@@ -87,7 +27,7 @@ def test_loss_and_gradient_are_those_of_separate_forwards(norm, estimator, ratio
     policy = tiny_policy(moved=0.1)
     grpo = make(policy, loss=norm, kl_estimator=estimator, ratio=ratio, clip_eps_high=0.3)
     with torch.no_grad():
-        batch = grpo.prepare(EXAMPLES[:3])
+        batch = grpo.prepare(PROMPTS[:3])
         for weight in policy.trainable().values():  # so that ratios aren't 1
             weight.mul_(1.3)
     loss, metrics = grpo.loss(batch, totals(batch))
@@ -128,7 +68,7 @@ def test_on_policy_the_ratio_is_one_and_the_reference_is_the_policy():
     policy = tiny_policy(moved=0.1)
     grpo = make(policy)
     with torch.no_grad():
-        batch = grpo.prepare(EXAMPLES[:3])
+        batch = grpo.prepare(PROMPTS[:3])
         _, metrics = grpo.loss(batch, totals(batch))
     assert (len(batch), batch.responses.prompt_of.tolist()) == (12, [0] * 4 + [1] * 4 + [2] * 4)
     assert metrics["policy/moved"] == pytest.approx(0, abs=1e-6)
@@ -150,7 +90,7 @@ def test_divergence_is_told_also_where_it_costs_nothing():
     with torch.no_grad():
         for weight in policy.trainable().values():
             weight.mul_(1.5)
-        grpo.prepare(EXAMPLES[:3])
+        grpo.prepare(PROMPTS[:3])
     assert grpo.told()[0]["policy/kl"] > 0.01
 
 
@@ -165,13 +105,13 @@ def test_equal_scores_move_nothing():
 
 def test_samples_depend_on_the_example_and_not_on_its_company():
     policy = tiny_policy(moved=0.1)
-    together = make(policy).roller.roll(EXAMPLES[:3]).rollouts
-    alone = make(policy).roller.roll(EXAMPLES[2:3]).rollouts
+    together = make(policy).roller.roll(PROMPTS[:3]).rollouts
+    alone = make(policy).roller.roll(PROMPTS[2:3]).rollouts
     assert together.texts[8:] == alone.texts
-    other = make(policy, seed=1).roller.roll(EXAMPLES[:3]).rollouts
+    other = make(policy, seed=1).roller.roll(PROMPTS[:3]).rollouts
     assert other.texts != together.texts
     roller = make(policy).roller
-    assert roller.roll(EXAMPLES[:3]).rollouts.texts != roller.roll(EXAMPLES[:3]).rollouts.texts
+    assert roller.roll(PROMPTS[:3]).rollouts.texts != roller.roll(PROMPTS[:3]).rollouts.texts
     empty = make(policy)
     with torch.no_grad():
         batch = empty.prepare([])
@@ -187,7 +127,7 @@ def test_the_reward_reads_the_reference_s_log_probabilities_without_the_end():
         return 0.0
 
     policy = tiny_policy(moved=0.1)
-    scored = make(policy, term=term, rl=RL.model_copy(update={"max_response_tokens": 40})).roller.roll(EXAMPLES)
+    scored = make(policy, term=term, rl=RL.model_copy(update={"max_response_tokens": 40})).roller.roll(PROMPTS)
     for n, answer in enumerate(seen):
         size = int(scored.rollouts.responses.mask[n].sum())
         known = answer.reference_logprobs
@@ -258,4 +198,4 @@ def test_it_learns_a_toy_task(seed):
     assert start < 0.5
     assert end >= 0.9
     assert updates[-1]["policy/kl"] > 0.5
-    assert isinstance(grpo.prepare(EXAMPLES[:1]), RolloutBatch)
+    assert isinstance(grpo.prepare(PROMPTS[:1]), RolloutBatch)

@@ -62,6 +62,47 @@ MUTATIONS = {
         "trainers/rollouts.py", "torch.no_grad(), self.reference.in_place()", "torch.no_grad(), self.policy.base()",
         "test_grpo -k on_policy",
     ),
+    "PPO: sign of the advantage": (
+        "trainers/ppo.py", "advantages = batch.advantages.to(device)", "advantages = -batch.advantages.to(device)",
+        "test_ppo -k learns",
+    ),
+    "PPO: the divergence is rewarded": (
+        "core/advantages.py", "torch.where(mask, -kl_coef * kl, 0.0)", "torch.where(mask, kl_coef * kl, 0.0)",
+        "test_ppo -k separate",
+    ),
+    "PPO: the score one token early": (
+        "core/advantages.py", "mask.cumsum(dim=1) == mask.sum(dim=1, keepdim=True)",
+        "mask.cumsum(dim=1) == (mask.sum(dim=1, keepdim=True) - 1).clamp(min=1)", "test_ppo -k separate",
+    ),
+    "PPO: values of the state after the token": (
+        "models/value.py", "index_select(0, row.predictors)", "index_select(0, row.predictors + 1)",
+        "test_ppo -k separate",
+    ),
+    "PPO: a critic that reads the policy": (
+        "models/beside.py", "stack.enter_context(policy.base())", "pass", "test_ppo -k touch",
+    ),
+    "PPO: missing mask": (
+        "core/kl.py", "torch.where(mask, logprobs - others, 0.0)", "(logprobs - others + 0.1)", "test_ppo -k separate",
+    ),
+    "PPO: detached ratio": (
+        "core/surrogate.py", "ratios, advantages = log_ratios.exp()", "ratios, advantages = log_ratios.exp().detach()",
+        "test_ppo -k separate",
+    ),
+    "PPO: no clip of the values": (
+        "core/surrogate.py", "0.5 * torch.maximum(plain, (held - returns).square())", "0.5 * plain",
+        "test_ppo -k separate",
+    ),
+    "PPO: the base as reference": (
+        "trainers/rollouts.py", "torch.no_grad(), self.reference.in_place()", "torch.no_grad(), self.policy.base()",
+        "test_ppo -k start",
+    ),
+    "PPO: returns of whitened advantages": (
+        "trainers/ppo.py", "returns = advantages + values", "returns = whiten(advantages, mask) + values",
+        "test_ppo -k separate",
+    ),
+    "rejection: the worst of each group": (
+        "trainers/rejection.py", "own[scores[own].argmax()]", "own[scores[own].argmin()]", "test_rejection -k learns",
+    ),
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Configuration: the typed schema, and the YAML files and `key=value` overrides that are checked against it."""
 
 from gemma_align.config.debug import debug_config
-from gemma_align.config.encoder import EncoderConfig
+from gemma_align.config.encoder import AUTO, EncoderConfig
 from gemma_align.config.loading import load_config, resolved_yaml
 from gemma_align.config.reward import RewardConfig
 from gemma_align.config.schema import TASK_NAMES, Config, Stage, TaskName
@@ -19,6 +19,7 @@ from gemma_align.config.sections import (
 )
 
 __all__ = [
+    "AUTO",
     "TASK_NAMES",
     "CheckpointConfig",
     "Config",

@@ -29,6 +29,7 @@ def contradictions_of_stages(config: "Config") -> list[Contradiction]:
     """The contradictions of a configuration, and those that a stage's own settings bring in."""
     found = contradictions(config)
     common = set(found)
+    found += _critic(config)
     for number, stage in enumerate(config.stages):
         own = {f"{section}.{name}" for section, settings in stage.overrides().items() for name in settings}
         for keys, message in contradictions(config.for_stage(stage)):
@@ -86,6 +87,14 @@ def _formats(data: "DataConfig", task: str) -> list[Contradiction]:
         message = f"wanted a format of the task '{task}', given '{data.format}' ({_TASK_OF_FORMAT[data.format]})"
         found.append(Contradiction(("data.format", "task"), message))
     return found
+
+
+def _critic(config: "Config") -> list[Contradiction]:
+    own = any(stage.method == "ppo" and config.for_stage(stage).ppo.critic == "own" for stage in config.stages)
+    if config.model.lora is not None or not own:
+        return []
+    message = "wanted trunk, as a critic of its own stands on the frozen base and model.lora=null trains it, given own"
+    return [Contradiction(("ppo.critic", "model.lora"), message)]
 
 
 def _no_reward(config: "Config") -> list[Contradiction]:

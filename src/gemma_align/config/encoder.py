@@ -6,12 +6,15 @@ from pydantic import Field
 
 from gemma_align.config.sections import Count, CountOrZero, Fraction, NotNegative, Place, Positive, Section
 
+AUTO = "auto"
+
 
 class EncoderConfig(Section):
     """The learned encoder: what it is, and how `gemma-align reward fit` fits it to preference pairs."""
 
     path: Place | None = None
-    """The folder of a fitted one, which `gemma-align reward fit` writes; null: there is none yet."""
+    """The folder of a fitted one, which `gemma-align reward fit` writes; `auto`: a run fits one to the pairs of its
+    training data, or to pairs made of it, and keeps it beside the run folder; null: there is none yet."""
     backbone: Literal["gemma_embeddings", "minilm", "gemma"] = "gemma_embeddings"
     """What it stands on: the policy's token embeddings with a small transformer, a sentence encoder (extra
     `embeddings`), or the policy's whole base model."""

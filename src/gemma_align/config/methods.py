@@ -39,4 +39,48 @@ class GRPOConfig(Section):
     kl_estimator: Literal["k2", "k3"] = "k3"
     """Of the divergence in the loss; k3 with the ratio as its weight. k1 has no gradient there."""
     num_passes: Count = 1
-    """Updates on each batch of rollouts; with one, the policy that is updated is the one that sampled."""
+    """How often each batch of rollouts is gone through; once, whole: the updated policy is the one that sampled."""
+    num_minibatches: Count = 1
+    """Updates in each pass, on random parts of the batch."""
+
+
+class PPOConfig(Section):
+    """Proximal policy optimization; rollouts, divergence and clipping of the policy stand in `rl`."""
+
+    num_passes: Count = 4
+    """How often each batch of rollouts is gone through."""
+    num_minibatches: Count = 1
+    """Updates in each pass, on random parts of the batch."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Discount of a token."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """0 trusts the critic, 1 the rewards (Schulman et al. 2016)."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    """Of the divergence in the reward."""
+    kl_target: Positive | None = None
+    """Divergence of a response, nats, towards which `rl.kl_coef` is adapted; null: the coefficient stays."""
+    kl_horizon: Positive = 10_000.0
+    """Responses in which a coefficient that is a fifth off moves by a fifth."""
+    dual_clip: Annotated[float, Field(gt=1)] | None = None
+    """Bound of the loss where an advantage is negative, times its size (Ye et al. 2020); null: no bound."""
+    critic: Literal["own", "trunk"] = "own"
+    """`own`: low-rank matrices and a head beside the frozen base; `trunk`: a head on the policy's own states."""
+    critic_rank: Count = 8
+    """Of an own critic's matrices."""
+    critic_learning_rate: Positive | None = None
+    """Of the critic's weights; null: `training.learning_rate`."""
+    head_start: Literal["inverse", "inverse_sqrt"] = "inverse"
+    """Deviation of the head's first weights: 1 / (h + 1), or 1 / sqrt(h + 1) (the N+ details)."""
+    value_coef: NotNegative = 0.1
+    """Weight of the values' loss."""
+    value_clip_eps: Positive | None = 0.2
+    """How far a value may move from what it was when sampled before its gradient is cut; null: any way."""
+    unfinished_score: float | None = None
+    """Score of a response that doesn't end by itself, whatever the reward says (-1 in the N+ details); null: the
+    reward's."""
+    unfinished_penalty: NotNegative = 0.0
+    """Taken off the score of a response that doesn't end by itself (TRL's `missing_eos_penalty`)."""
+    normalise_scores: bool = False
+    """Scores less their running mean, divided by their running deviation."""
+    clip_scores: Positive | None = None
+    """Largest size of a score; null: any."""

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gemma_align.config.contradictions import contradictions_of_stages
-from gemma_align.config.methods import DPOConfig, GRPOConfig
+from gemma_align.config.methods import DPOConfig, GRPOConfig, PPOConfig
 from gemma_align.config.pairs import PairsConfig
 from gemma_align.config.reward import RewardConfig
 from gemma_align.config.sections import (
@@ -27,16 +27,17 @@ MAX_NEW_TOKENS: dict[str, int] = {"clinical": 128, "safety": 128, "code": 192}
 """Longest response of each task. 192 tokens hold 95 % of MBPP's reference programs and 98 % of HumanEval's."""
 
 
-STAGED = ("training", "data", "dpo", "grpo", "rl", "reward")
+STAGED = ("training", "data", "dpo", "grpo", "ppo", "rl", "reward")
 """Sections of which a stage may have settings of its own."""
 
 
 class Stage(Section):
     """One method, with the settings that differ from the whole configuration's."""
 
-    method: Literal["sft", "dpo", "grpo"]
+    method: Literal["sft", "dpo", "grpo", "ppo", "rejection"]
     """`sft`: next-token loss on the response; `dpo`: direct preference optimization on pairs; `grpo`: group relative
-    policy optimization of the reward."""
+    policy optimization of the reward; `ppo`: proximal policy optimization of it, with a critic; `rejection`: SFT
+    on the best of each group of responses."""
     training: TrainingConfig | None = None
     """Only the settings given here replace those of the whole; the same for the sections below."""
     data: DataConfig | None = None
@@ -44,6 +45,8 @@ class Stage(Section):
     dpo: DPOConfig | None = None
     """See `training`."""
     grpo: GRPOConfig | None = None
+    """See `training`."""
+    ppo: PPOConfig | None = None
     """See `training`."""
     rl: RLConfig | None = None
     """See `training`."""
@@ -83,6 +86,8 @@ class Config(Section):
     """Direct preference optimization, for stages that do it."""
     grpo: GRPOConfig = GRPOConfig()
     """Group relative policy optimization, for stages that do it."""
+    ppo: PPOConfig = PPOConfig()
+    """Proximal policy optimization, for stages that do it."""
     rl: RLConfig = RLConfig()
     """Rollouts, for stages that sample."""
     reward: RewardConfig = RewardConfig()

@@ -5,8 +5,11 @@ leave_one_out    RLOO: against the mean of the others alone (Ahmadian et al. 202
 token_rewards    PPO: the score at the last token, less the divergence at each (Ouyang et al. 2022)
 gae              PPO: generalized advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16)
 whiten           mean 0 and variance 1 over what counts
+explained_variance   how much of the returns the values foresee
 """
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Scale = Literal["group", "none"]
+Total = Callable[[list[float]], list[float]]  # sums over all processes; `list` where there is one
 STD_EPS = 1e-4  # beside a group's standard deviation, as TRL has it
 
 
@@ -85,12 +89,39 @@ def gae(
     return advantages
 
 
-def whiten(values: Float[Tensor, "N T"], mask: Bool[Tensor, "N T"], eps: float = 1e-8) -> Float[Tensor, "N T"]:
-    """(x - mean) / sqrt(variance + eps) over what counts; 0 where masked. One value, or equal ones, become 0."""
-    count = mask.sum().clamp(min=1)
-    mean = values.masked_fill(~mask, 0.0).sum() / count
-    centred = torch.where(mask, values - mean, 0.0)
-    return centred * torch.rsqrt(centred.square().sum() / count + eps)
+def whiten(
+    values: Float[Tensor, "N T"], mask: Bool[Tensor, "N T"], eps: float = 1e-8, total: Total = list
+) -> Float[Tensor, "N T"]:
+    """(x - mean) / sqrt(variance + eps) over what counts; 0 where masked. One value, or equal ones, become 0.
+
+    The variance has n - 1 in it, as in the N+ details (Huang et al. 2024, arXiv 2403.17031) and TRL.
+
+    `total` adds numbers up over all processes, so that each whitens its part by the statistics of the whole.
+    """
+    counted = values.masked_fill(~mask, 0.0).double()
+    count, summed = total([float(mask.sum()), float(counted.sum())])
+    centred = torch.where(mask, counted - summed / max(count, 1.0), 0.0)
+    (squares,) = total([float(centred.square().sum())])
+    return (centred / math.sqrt(squares / max(count - 1.0, 1.0) + eps)).to(values.dtype)
+
+
+def explained_variance(
+    values: Float[Tensor, "N T"], returns: Float[Tensor, "N T"], mask: Bool[Tensor, "N T"], total: Total = list
+) -> float:
+    """1 - variance of (returns - values) / variance of the returns, over what counts and all processes.
+
+    1: the values foresee everything; 0: no better than a constant; below: worse. 0 where the returns are all equal.
+    """
+    missed = (returns - values)[mask].double()
+    counted = returns[mask].double()
+    count, first, second, third, fourth = total(
+        [float(len(counted))]
+        + [float(x) for x in (counted.sum(), counted.square().sum(), missed.sum(), missed.square().sum())]
+    )
+    if count == 0:
+        return 0.0
+    spread, left = second / count - (first / count) ** 2, fourth / count - (third / count) ** 2
+    return 1.0 - left / spread if spread > 1e-12 else 0.0
 
 
 def _means(scores: Float[Tensor, "N"], group: Int[Tensor, "N"]) -> tuple[Float[Tensor, "P"], Float[Tensor, "P"]]:

@@ -40,3 +40,19 @@ def kl_estimate(log_ratios: Float[Tensor, "N T"], estimator: Estimator) -> Float
             return 0.5 * log_ratios.square()
         case "k3":
             return torch.expm1(-log_ratios) + log_ratios
+
+
+def adapted(coef: float, measured: float, target: float, num_samples: float, horizon: float) -> float:
+    """The coefficient after a batch: it grows where the divergence was over its target (Ziegler et al. 2019, 2.2).
+
+    coef (1 + clip(measured / target - 1, -0.2, 0.2) x num_samples / horizon)
+
+    Args:
+        coef: before.
+        measured: mean divergence of a response from the reference, nats.
+        target: what it should be.
+        num_samples: responses of the batch.
+        horizon: responses in which a coefficient that is a fifth off moves by a fifth.
+    """
+    error = min(max(measured / target - 1.0, -0.2), 0.2)
+    return coef * (1.0 + error * num_samples / horizon)

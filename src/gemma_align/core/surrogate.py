@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gemma_align.core.kl import kl_estimate
+
 
 def clipped_surrogate(
     log_ratios: Float[Tensor, "N T"],
@@ -40,6 +42,29 @@ def clipped(
     low = ((ratios < 1 - eps_low) & (advantages < 0)).to(log_ratios.dtype)
     high = ((ratios > 1 + eps_high) & (advantages > 0)).to(log_ratios.dtype)
     return low, high
+
+
+def of_ratios(
+    log_ratios: Float[Tensor, "N T"], advantages: Float[Tensor, "N T"], eps_low: float, eps_high: float
+) -> dict[str, Float[Tensor, "N T"]]:
+    """What is told of the ratios of each token; no gradient.
+
+    clip_low, clip_high   see `clipped`
+    moved                 k3 of KL(sampling policy || policy): the sampling policy drew the tokens
+    ratio, ratio_square   r and r^2: their means give the effective sample size, mean(r)^2 / mean(r^2) of the tokens
+    ratio_max             r, of which the largest is told
+    """
+    away = log_ratios.detach()
+    low, high = clipped(away, advantages, eps_low, eps_high)
+    ratios = away.exp()
+    return {
+        "clip_low": low,
+        "clip_high": high,
+        "moved": kl_estimate(-away, "k3"),
+        "ratio": ratios,
+        "ratio_square": ratios.square(),
+        "ratio_max": ratios,
+    }
 
 
 def clipped_value_loss(

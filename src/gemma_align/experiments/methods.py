@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gemma_align.config import Config
+from gemma_align.core.advantages import Total
 from gemma_align.data.collate import Encoder, Lengths, PairEncoder, Prompts
 from gemma_align.models.policy import Policy
 from gemma_align.models.reference import Reference
 from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.dpo import DPO
 from gemma_align.trainers.grpo import GRPO
+from gemma_align.trainers.ppo import PPO
+from gemma_align.trainers.rejection import Rejection
 from gemma_align.trainers.rollouts import Roller
 from gemma_align.trainers.sft import SFT
 from gemma_align.types import Algorithm, Example
@@ -47,6 +50,7 @@ class Start:
     encode  turns reference responses into tokens
     seed    of what the method draws
     open    holds what the method needs open until the stage ends
+    total   adds numbers up over all processes
     """
 
     config: Config
@@ -54,6 +58,7 @@ class Start:
     encode: Encoder
     seed: int
     open: ExitStack
+    total: Total = list
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +85,33 @@ def _dpo(start: Start) -> tuple[StageAlgorithm, Limited]:
 
 
 def _grpo(start: Start) -> tuple[StageAlgorithm, Limited]:
+    roller, prompts = _sampled(start)
+    return GRPO(start.policy, roller, start.config.rl, start.config.grpo), prompts
+
+
+def _ppo(start: Start) -> tuple[StageAlgorithm, Limited]:
+    roller, prompts = _sampled(start)
+    rl, settings = start.config.rl, start.config.ppo
+    return PPO(start.policy, roller, rl, settings, seed=start.seed, total=start.total), prompts
+
+
+def _rejection(start: Start) -> tuple[StageAlgorithm, Limited]:
+    roller, prompts = _sampled(start)
+    return Rejection(start.policy, roller), prompts
+
+
+def _sampled(start: Start) -> tuple[Roller, Prompts]:
+    """Samples the policy and scores what it says; and which prompts leave room for a response."""
     config, policy = start.config, start.policy
     reward = start.open.enter_context(open_reward(config.task, config.reward, lambda: policy))
     roller = Roller(policy, Reference(policy.trainable()), reward, config.rl, seed=start.seed)
-    prompts = Prompts(start.encode, config.rl.max_response_tokens)
-    return GRPO(policy, roller, config.rl, config.grpo), prompts
+    return roller, Prompts(start.encode, config.rl.max_response_tokens)
 
 
 METHODS: Mapping[str, Method] = {
     "sft": Method(needs=("response",), samples=False, make=_sft),
     "dpo": Method(needs=("response", "rejected"), samples=False, make=_dpo),
     "grpo": Method(needs=(), samples=True, make=_grpo),
+    "ppo": Method(needs=(), samples=True, make=_ppo),
+    "rejection": Method(needs=(), samples=True, make=_rejection),
 }

@@ -6,7 +6,7 @@ The dev pairs are cut from the training pairs by first turn. The report split sa
 decides nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +40,14 @@ def reward_fit(config: Config) -> Path:
     _require_free(folder)
     progress = choose_progress()
     task = load_task(config.task, config.data, needs=("response", "rejected"))
-    known = pairs_of(task.examples("train"))
-    part = part_of(known, settings.part, settings.gold_share, config.data.seed)
-    pairs = cut_dev(part, settings.dev_share, config.data.seed)
-    held_out = pairs_of(task.examples("report"))
+    known, held_out = pairs_of(task.examples("train")), pairs_of(task.examples("report"))
+    _cut(known, config)  # says what is wrong with the pairs before any weights are loaded
     for line in task.report.lines():
         progress.say(line)
     policy = None if settings.backbone == "minilm" else Policy.load(config.model)
-    encoder = build_encoder(settings, policy, seed=config.seed)
-    bar = progress.bar("fit", num_updates(len(pairs.fit), settings.batch_size, settings.epochs, None))
-    try:
-        fitted = fit_encoder(encoder, pairs, settings, seed=config.seed, on_update=bar.show)
-    finally:
-        bar.close()
-    progress.say(_summary(settings.backbone, fitted))
-    values = _account(encoder, fitted, pairs, held_out, config, fingerprint(known))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_encoder(encoder, settings, folder, values)
+        values = fit_into(folder, config, known, held_out, policy, progress.say)
     except OSError as error:
         raise RunDirError(f"Could not write {folder}: {error.strerror or error}. Give another output_dir=…") from error
     console = Console(highlight=False)
@@ -67,6 +57,39 @@ def reward_fit(config: Config) -> Path:
         console.print(account_table(f"{config.task}, report split", values["held_out"]))
     console.print(f"the encoder is in {folder}; use it with reward.encoder.path={folder}", soft_wrap=True)
     return folder
+
+
+def fit_into(
+    folder: Path,
+    config: Config,
+    known: Sequence[Example],
+    held_out: Sequence[Example],
+    policy: Policy | None,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Fits to the configured part of the known pairs, writes the encoder into a folder, and returns its account.
+
+    Raises:
+        DataError: too few pairs.
+        OSError: the folder can't be written.
+    """
+    settings = config.reward.encoder
+    pairs = _cut(known, config)
+    encoder = build_encoder(settings, policy, seed=config.seed)
+    bar = choose_progress().bar("fit", num_updates(len(pairs.fit), settings.batch_size, settings.epochs, None))
+    try:
+        fitted = fit_encoder(encoder, pairs, settings, seed=config.seed, on_update=bar.show)
+    finally:
+        bar.close()
+    say(_summary(settings.backbone, fitted))
+    values = _account(encoder, fitted, pairs, held_out, config, fingerprint(known))
+    save_encoder(encoder, settings, folder, values)
+    return values
+
+
+def _cut(known: Sequence[Example], config: Config) -> Pairs:
+    settings, seed = config.reward.encoder, config.data.seed
+    return cut_dev(part_of(known, settings.part, settings.gold_share, seed), settings.dev_share, seed)
 
 
 def _require_free(folder: Path) -> None:

@@ -20,6 +20,7 @@ from gemma_align.errors import ConfigError
 from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
+from gemma_align.experiments.stage_encoder import encoder_folder, fit_encoder_once, wants_encoder, with_path
 from gemma_align.experiments.stage_pairs import with_pairs
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.build import open_reward
@@ -35,6 +36,7 @@ class Session:
     config: Config
     accelerator: Accelerator
     folder: RunDir | None
+    staged: tuple[Config, ...]  # of each stage, with the encoder that its reward reads
     tasks: tuple[LoadedTask, ...]  # the data of each stage
     policy: Policy
     diagnostics: Diagnostics
@@ -65,7 +67,6 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
             device=device,
             num_rows=config.evaluation.num_rows,
         )
-        _check_rewards(config, policy, accelerator.num_processes)
         state = _saved_state(config) if resume else None
         if folder is not None:
             folder.rewind(state.logs if state else {})
@@ -83,7 +84,9 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
         with Diagnostics(
             folder, trackers=trackers, project=config.tracking.project, resumed_at=state.step if state else None
         ) as diagnostics:
-            yield Session(config, accelerator, folder, tasks, policy, diagnostics, state)
+            staged = _staged(config, tasks, policy, accelerator, diagnostics)
+            _check_rewards(staged, policy, accelerator.num_processes)
+            yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, state)
 
 
 def seed_everything(seed: int) -> None:
@@ -115,12 +118,32 @@ def _load(config: Config, needs: tuple[str, ...]) -> LoadedTask:
     return with_pairs(plain, config)
 
 
-def _check_rewards(config: Config, policy: Policy, num_processes: int) -> None:
+def _staged(
+    config: Config, tasks: tuple[LoadedTask, ...], policy: Policy, accelerator: Accelerator, diagnostics: Diagnostics
+) -> tuple[Config, ...]:
+    """Each stage's configuration; encoders that are asked for by `auto` are fitted, by the main process, where none is.
+
+    Before the first stage, so that the last one's reward is known to be there.
+    """
+    staged = []
+    for stage, task in zip(config.stages, tasks, strict=True):
+        own = config.for_stage(stage)
+        if wants_encoder(own, stage.method):
+            folder = encoder_folder(own, task, policy)
+            if accelerator.is_main_process:
+                fit_encoder_once(own, task, policy, folder, diagnostics.say)
+            accelerator.wait_for_everyone()
+            own = with_path(own, folder)
+        staged.append(own)
+    return tuple(staged)
+
+
+def _check_rewards(staged: tuple[Config, ...], policy: Policy, num_processes: int) -> None:
     """UserError where a later stage's reward can't be had: before the stages that come first, not after them."""
-    for stage in config.stages:
+    for config, stage in zip(staged, staged[0].stages, strict=True):
         if not METHODS[stage.method].samples:
             continue
-        reward = config.for_stage(stage).reward
+        reward = config.reward
         if reward.combine == "lagrangian" and num_processes > 1:
             raise ConfigError(
                 "reward.combine=lagrangian follows the violations that one process sees, and there are "

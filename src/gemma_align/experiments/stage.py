@@ -14,7 +14,7 @@ from gemma_align.experiments.session import Session
 from gemma_align.trainers.checkpointing import Best, LoopState, capture_rng, restore_rng, save_checkpoint
 from gemma_align.trainers.loop import Loop, Update
 from gemma_align.trainers.memory import release_free_memory
-from gemma_align.trainers.processes import mean_metrics, share
+from gemma_align.trainers.processes import mean_metrics, share, total
 
 
 class StageRun:
@@ -30,7 +30,7 @@ class StageRun:
         stage: Stage = session.config.stages[index]
         self.session = session
         self.index = index
-        self.config = session.config.for_stage(stage)
+        self.config = session.staged[index]
         self.name = stage.method if len(session.config.stages) == 1 else f"{index + 1}-{stage.method}"
         self.step = before.step if before else 0
         self.tokens_seen = before.tokens_seen if before else 0
@@ -41,7 +41,16 @@ class StageRun:
         self._open = ExitStack()
         encoder = Encoder(session.policy.prompt_format, self.config.model.max_length, self.config.data.too_long)
         method = METHODS[stage.method]
-        self.algorithm, encode = method.make(Start(self.config, session.policy, encoder, seed, self._open))
+        self.algorithm, encode = method.make(
+            Start(
+                self.config,
+                session.policy,
+                encoder,
+                seed,
+                self._open,
+                lambda values: total(values, session.accelerator),
+            )
+        )
         examples, lengths = encode.within_limit(self.task.examples("train"))
         self.tune_examples, _ = encode.within_limit(self.task.examples("tune"))
         if session.folder is not None:

@@ -4,7 +4,7 @@ How prompts and responses become rows, positions and masks is settled here and i
 sees it. The weights are transformers' model and PEFT's adapter, so what is saved loads in either.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gemma_align.config import ModelConfig, load_config
 from gemma_align.core import attention
 from gemma_align.core.logprobs import Entropy, token_logprobs
-from gemma_align.core.packing import join, microbatch_rows, pack
+from gemma_align.core.packing import PackedRow, join, microbatch_rows, pack
 from gemma_align.data.collate import Encoder
 from gemma_align.data.templates import PromptFormat, choose_format, fit
 from gemma_align.errors import CheckpointError, ConfigError
@@ -167,43 +167,60 @@ class Policy:
         self, responses: Responses, temperature: float = 1.0, entropy: Entropy = "value"
     ) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T"]]:
         """`logprobs`, and the entropy of each token's distribution in nats; with "grad" that is differentiable too."""
+        logprobs, entropies = self._read(responses, temperature, entropy, None)
+        return logprobs, entropies
+
+    def with_values(
+        self, responses: Responses, head: Callable[[Tensor], Tensor], temperature: float = 1.0
+    ) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T"], Float[Tensor, "N T"]]:
+        """`logprobs_and_entropy`, and what `head` (M H -> M) says of the state before each response token."""
+        logprobs, entropies, values = self._read(responses, temperature, "value", head)
+        return logprobs, entropies, values
+
+    def pack(self, responses: Responses) -> PackedRow:
+        """All responses in one row, as `hidden` takes it."""
+        return pack(responses, self.device, SIZE_MULTIPLE)
+
+    def hidden(self, row: PackedRow) -> Float[Tensor, "L H"]:
+        """The last layer's states along a row, with the model as it is set."""
+        mask = attention.PackedMask(row.groups)
+        states: Tensor = self.causal_lm.model(
+            input_ids=row.ids[None],
+            position_ids=row.positions[None],
+            attention_mask=dict.fromkeys(set(self.causal_lm.config.layer_types), mask),
+            use_cache=False,
+        ).last_hidden_state
+        return states[0]
+
+    def _read(self, responses: Responses, temperature: float, entropy: Entropy, head: Any) -> tuple[Tensor, ...]:
+        """Log-probabilities, entropies and, with a head, values."""
         if torch.is_grad_enabled():
-            return self._one_pass(responses, temperature, entropy)
+            return self._one_pass(responses, temperature, entropy, head)
         parts = [
-            (rows, *self._one_pass(responses.select(rows), temperature, entropy))
+            (rows, self._one_pass(responses.select(rows), temperature, entropy, head))
             for rows in microbatch_rows(responses, self.max_tokens)
         ]
         n, width = responses.ids.shape
-        return (
-            join([(rows, logprobs) for rows, logprobs, _ in parts], n, width),
-            join([(rows, entropies) for rows, _, entropies in parts], n, width),
+        return tuple(
+            join([(rows, found[i]) for rows, found in parts], n, width) for i in range(2 if head is None else 3)
         )
 
-    def _one_pass(self, responses: Responses, temperature: float, entropy: Entropy) -> tuple[Tensor, Tensor]:
+    def _one_pass(self, responses: Responses, temperature: float, entropy: Entropy, head: Any) -> tuple[Tensor, ...]:
         training = torch.is_grad_enabled()  # dropout, and the recomputing of activations, belong to gradient passes
         if self.model.training != training:
             self.model.train(training)
-        row = pack(responses, self.device, SIZE_MULTIPLE)
+        row = self.pack(responses)
         if self._recompute_above is not None:
             layers = self.causal_lm.model.layers
             again = num_recomputed(len(row.ids), self._recompute_above, len(layers))
             for i, layer in enumerate(layers):  # the first ones: backward comes to them when the others' are free
                 layer.gradient_checkpointing = i < again
-        mask = attention.PackedMask(row.groups)
-        hidden = (
-            self.causal_lm.model(
-                input_ids=row.ids[None],
-                position_ids=row.positions[None],
-                attention_mask=dict.fromkeys(set(self.causal_lm.config.layer_types), mask),
-                use_cache=False,
-            )
-            .last_hidden_state[0]
-            .index_select(0, row.predictors)
-        )
+        hidden = self.hidden(row).index_select(0, row.predictors)
         logprobs, entropies = token_logprobs(
             hidden, self.causal_lm.lm_head.weight, row.targets, temperature=temperature, entropy=entropy
         )
-        return row.scatter(logprobs), row.scatter(entropies)
+        read = (row.scatter(logprobs), row.scatter(entropies))
+        return read if head is None else (*read, row.scatter(head(hidden)))
 
     def encode(self, examples: Sequence[Example]) -> Responses:
         """The examples' reference responses as token ids, each cut to `max_length` tokens with its prompt."""

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
-from gemma_align.config import RewardConfig
+from gemma_align.config import AUTO, RewardConfig
 from gemma_align.errors import ConfigError
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.clinical import ClinicalReward
@@ -44,7 +44,13 @@ def _encoder(settings: RewardConfig, load_policy: Callable[[], Policy]) -> Rewar
     if settings.encoder.path is None:
         raise ConfigError(
             "reward.alpha is above 0, which wants a fitted encoder: give its folder with reward.encoder.path "
-            "(gemma-align reward fit makes one), or set reward.alpha=0"
+            "(gemma-align reward fit makes one), let the run fit one with reward.encoder.path=auto, or set "
+            "reward.alpha=0"
+        )
+    if settings.encoder.path == AUTO:
+        raise ConfigError(
+            "reward.encoder.path=auto is fitted by `gemma-align run`, which says where it lies: give that folder here, "
+            "or one that `gemma-align reward fit` made"
         )
     return open_encoder(Path(settings.encoder.path), load_policy)
 

@@ -56,6 +56,8 @@ class BradleyTerry:
 
     metrics = ("loss/preference", "loss/centring", "reward/accuracy", "reward/difference")
     num_passes = 1
+    num_minibatches = 1
+    own = None
 
     def __init__(self, encoder: RewardEncoder, config: EncoderConfig, *, seed: int) -> None:
         """`seed`: of the heads' weights of the pairs."""

@@ -49,6 +49,8 @@ class DPO:
     )
 
     num_passes = 1
+    num_minibatches = 1
+    own = None
     tune_unit = "nats a pair"
 
     def __init__(

@@ -24,7 +24,8 @@ from gemma_align.config import RLConfig
 from gemma_align.config.methods import GRPOConfig
 from gemma_align.core.advantages import group_relative, leave_one_out
 from gemma_align.core.kl import kl_estimate, log_ratio
-from gemma_align.core.surrogate import clipped, clipped_surrogate
+from gemma_align.core.surrogate import clipped_surrogate
+from gemma_align.trainers.policy_metrics import POLICY_METRICS, policy_metrics
 from gemma_align.trainers.rollouts import Roller, Scored
 from gemma_align.types import Batch, Example, Policy, Totals
 
@@ -41,7 +42,8 @@ class RolloutBatch(Batch):
 class GRPO:
     """The two verbs of group relative policy optimization."""
 
-    metrics = ("loss/policy", "loss/kl", "policy/entropy", "policy/clip_low", "policy/clip_high", "policy/moved")
+    metrics = ("loss/policy", "loss/kl", *POLICY_METRICS)
+    own = None
     tune_unit = "(minus the score) a response"
 
     def __init__(self, policy: Policy, roller: Roller, rl: RLConfig, settings: GRPOConfig) -> None:
@@ -58,6 +60,7 @@ class GRPO:
         self.rl = rl
         self.settings = settings
         self.num_passes = settings.num_passes
+        self.num_minibatches = settings.num_minibatches
 
     def prepare(self, examples: Sequence[Example]) -> RolloutBatch:
         """Samples a group of responses to each example, and scores them."""
@@ -74,7 +77,7 @@ class GRPO:
         return self.roller.told()
 
     def loss(self, batch: Batch, totals: Totals) -> tuple[Float[Tensor, ""], dict[str, float]]:
-        """See the module. Metrics are means over tokens; `policy/moved` is k3 from the policy that sampled."""
+        """See the module. Metrics: see `policy_metrics`."""
         assert isinstance(batch, RolloutBatch)
         settings, low = self.settings, self.rl.clip_eps
         high = low if settings.clip_eps_high is None else settings.clip_eps_high
@@ -89,18 +92,10 @@ class GRPO:
         kl = ratios.exp() * kl_estimate(log_ratio(logprobs, batch.ref_logprobs.to(device), mask), settings.kl_estimator)
         weights = self._weights(mask, totals)
         policy_loss, kl_loss = (weights * surrogate).sum(), (weights * kl).sum()
-        cut_low, cut_high = clipped(ratios, advantages, low, high)
-        moved = kl_estimate(-ratios.detach(), "k3")  # the sampling policy drew the tokens: KL(old || new)
-        told = {
-            "policy/entropy": entropy.detach(),
-            "policy/clip_low": cut_low,
-            "policy/clip_high": cut_high,
-            "policy/moved": moved,
-        }
         return policy_loss + self.rl.kl_coef * kl_loss, {
             "loss/policy": policy_loss.item(),
             "loss/kl": kl_loss.item(),
-            **{name: float(values.masked_fill(~mask, 0.0).sum()) / totals.num_tokens for name, values in told.items()},
+            **policy_metrics(ratios, advantages, entropy, mask, totals, low, high),
         }
 
     def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:

@@ -13,12 +13,21 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 
 from gemma_align.config import TrainingConfig
 from gemma_align.core.packing import microbatch_rows
+from gemma_align.data.splits import hashed
 from gemma_align.trainers.loop_state import LoopState
-from gemma_align.trainers.processes import mean_metrics, share, sum_gradients, total, total_metrics
+from gemma_align.trainers.processes import (
+    MAX,
+    combine,
+    mean_metrics,
+    share,
+    sum_gradients,
+    total,
+    total_metrics,
+)
 from gemma_align.trainers.schedule import batch_indices, learning_rate_factor, num_updates
 from gemma_align.types import Algorithm, Batch, Example, Totals
 
@@ -35,6 +44,16 @@ class Update:
     metrics: dict[str, float]
     num_examples: int
     num_tokens: int  # row tokens that went through the model in this update, all processes
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Weights with a learning rate, and the loss that trains them; None: another group's does."""
+
+    weights: dict[str, nn.Parameter]
+    learning_rate: float
+    norm: str  # the metric of their gradient's norm
+    loss: Callable[[Batch, Totals], tuple[Tensor, dict[str, float]]] | None
 
 
 class Loop:
@@ -65,7 +84,12 @@ class Loop:
         timer: Timer,
     ) -> None:
         self.algorithm = algorithm
-        self.weights = dict(weights)
+        own = algorithm.own
+        self.weights = {**weights, **(own.weights if own else {})}
+        self.groups = [_Group(dict(weights), settings.learning_rate, "optimizer/grad_norm", algorithm.loss)]
+        if own is not None:
+            rate = settings.learning_rate if own.learning_rate is None else own.learning_rate
+            self.groups.append(_Group(dict(own.weights), rate, "optimizer/own_grad_norm", own.loss))
         self.examples = examples
         self.settings = settings
         self.seed = seed
@@ -76,7 +100,7 @@ class Loop:
         self.skipped = 0  # updates whose loss or gradient was not finite
         self.total_steps = num_updates(len(examples), settings.batch_size, settings.num_epochs, settings.max_steps)
         self.optimizer = torch.optim.AdamW(
-            list(self.weights.values()),
+            [{"params": list(group.weights.values())} for group in self.groups],
             lr=settings.learning_rate,
             betas=settings.adam_betas,
             eps=settings.adam_eps,
@@ -119,33 +143,56 @@ class Loop:
             told = self._told()
 
         factor = learning_rate_factor(self.step, self.total_steps, settings.warmup_fraction, settings.schedule)
-        learning_rate = settings.learning_rate * factor
-        passes = [self._pass(batch, totals, learning_rate) for _ in range(self.algorithm.num_passes)]
-        metrics = {name: sum(done[name] for done in passes) / len(passes) for name in passes[0]}
+        steps = [
+            self._step(part, part_totals, factor)
+            for number in range(self.algorithm.num_passes)
+            for part, part_totals in self._minibatches(batch, totals, number)
+        ]
+        metrics = {
+            name: combine(name, [done[name] for done in steps]) / (1 if name.endswith(MAX) else len(steps))
+            for name in steps[0]
+        }
 
         self.step += 1
         self.examples_seen += len(indices)
         metrics |= told
+        learning_rate = settings.learning_rate * factor
         metrics |= {"optimizer/learning_rate": learning_rate, "optimizer/skipped": float(self.skipped)}
         return Update(self.step, metrics, len(indices), num_tokens)
 
-    def _pass(self, batch: Batch, totals: Totals, learning_rate: float) -> dict[str, float]:
-        """One optimizer step on the whole batch: its metrics, and the norm of the gradient before it was clipped."""
+    def _minibatches(self, batch: Batch, totals: Totals, number: int) -> Iterator[tuple[Batch, Totals]]:
+        """The parts of one pass, in an order of its own, and what their losses divide by."""
+        count = self.algorithm.num_minibatches
+        if count == 1:
+            yield batch, totals
+            return
+        generator = torch.Generator().manual_seed(hashed(self.seed, "minibatches", self.step, number) % 2**63)
+        order = torch.randperm(len(batch), generator=generator)
+        for rows in order.tensor_split(count):
+            part = batch.select(rows.sort().values)
+            yield part, self._totals(part)[0]
+
+    def _step(self, batch: Batch, totals: Totals, factor: float) -> dict[str, float]:
+        """One optimizer step on a minibatch: its metrics, and the norms of the gradients before they were clipped.
+
+        Each group is clipped by itself: a critic that is far off doesn't shorten the policy's step.
+        """
         with self.timer("update"):
             metrics = self._accumulate(batch, totals)
             sum_gradients(self.weights, self.accelerator)
             metrics = total_metrics(metrics, self.accelerator)
         with self.timer("optimizer"):
-            norm = float(nn.utils.clip_grad_norm_(self.weights.values(), self.settings.max_grad_norm or math.inf))
-            if math.isfinite(norm) and all(math.isfinite(v) for v in metrics.values()):
-                for group in self.optimizer.param_groups:
-                    group["lr"] = learning_rate
+            limit = self.settings.max_grad_norm or math.inf
+            metrics |= {g.norm: float(nn.utils.clip_grad_norm_(g.weights.values(), limit)) for g in self.groups}
+            if all(math.isfinite(v) for v in metrics.values()):
+                for group, ours in zip(self.optimizer.param_groups, self.groups, strict=True):
+                    group["lr"] = ours.learning_rate * factor
                 self.optimizer.step()
             else:
                 self.skipped += 1
                 log.warning("update %d skipped: its loss or gradient was not finite", self.step + 1)
             self.optimizer.zero_grad(set_to_none=True)
-        return metrics | {"optimizer/grad_norm": norm}
+        return metrics
 
     def _told(self) -> dict[str, float]:
         """What the algorithm tells of the batch, as means over all processes."""
@@ -167,8 +214,9 @@ class Loop:
         for rows in microbatch_rows(
             batch.responses, self.settings.max_tokens_per_microbatch, whole_prompts=batch.whole_prompts
         ):
-            loss, parts = self.algorithm.loss(batch.select(rows), totals)
-            self.accelerator.backward(loss)
-            for name, value in parts.items():
-                metrics[name] += value
+            part = batch.select(rows)
+            for loss_of in (group.loss for group in self.groups if group.loss is not None):
+                loss, told = loss_of(part, totals)
+                self.accelerator.backward(loss)
+                metrics |= {name: combine(name, [metrics[name], value]) for name, value in told.items()}
         return metrics

@@ -5,7 +5,7 @@ gradients are simply summed, once a minibatch, over the few numbers an adapter h
 different numbers of microbatches, or none. accelerate finds the devices and starts the processes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gemma_align.types import Example
 
 _COUNT = ""  # no metric is called so
+MAX = "_max"
 
 
 def share(examples: Sequence[Example], accelerator: Accelerator) -> Sequence[Example]:
@@ -31,9 +32,17 @@ def total(values: Sequence[float], accelerator: Accelerator) -> list[float]:
 
 
 def total_metrics(metrics: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
-    """Sums by name. Every process must have the same names, which holds as each takes part in every minibatch."""
+    """Sums by name, and of names that end in `_max` the largest. All processes have the same names, as each takes part
+    in every minibatch."""
     names = sorted(metrics)
-    return dict(zip(names, total([metrics[name] for name in names], accelerator), strict=True))
+    summed = dict(zip(names, total([metrics[name] for name in names], accelerator), strict=True))
+    highest = [name for name in names if name.endswith(MAX)]
+    return summed | dict(zip(highest, _largest([metrics[name] for name in highest], accelerator), strict=True))
+
+
+def combine(name: str, values: Iterable[float]) -> float:
+    """One metric of several parts: their sum, or the largest."""
+    return max(values) if name.endswith(MAX) else sum(values)
 
 
 def mean_metrics(sums: Mapping[str, float], count: float, accelerator: Accelerator) -> dict[str, float]:
@@ -56,3 +65,10 @@ def sum_gradients(weights: Mapping[str, nn.Parameter], accelerator: Accelerator)
     flat = accelerator.reduce(flat, reduction="sum")
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def _largest(values: Sequence[float], accelerator: Accelerator) -> list[float]:
+    if accelerator.num_processes == 1 or not values:
+        return list(values)
+    gathered = accelerator.gather(torch.tensor([values], dtype=torch.float32, device=accelerator.device))
+    return [float(v) for v in gathered.amax(dim=0)]

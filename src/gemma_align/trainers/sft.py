@@ -27,6 +27,8 @@ class SFT:
 
     metrics = ("loss/sft",)
     num_passes = 1
+    num_minibatches = 1
+    own = None
     tune_unit = "nats a token"
 
     def __init__(self, policy: Policy, encode: Callable[[Sequence[Example]], Responses]) -> None:

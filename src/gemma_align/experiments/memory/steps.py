@@ -9,10 +9,12 @@ length for all rows that are decoded side by side.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Protocol, cast
 
 import torch
 from accelerate import Accelerator
+from jaxtyping import Float
 from torch import Tensor
 
 from gemma_align.config import Config
@@ -22,9 +24,11 @@ from gemma_align.models.reference import Reference
 from gemma_align.trainers.dpo import DPO, PairBatch
 from gemma_align.trainers.grpo import GRPO, RolloutBatch
 from gemma_align.trainers.loop import Loop
+from gemma_align.trainers.ppo import PPO, PPOBatch
+from gemma_align.trainers.rejection import Rejection
 from gemma_align.trainers.rollouts import Roller
 from gemma_align.trainers.sft import SFT
-from gemma_align.types import Algorithm, Example, Responses, Sampling
+from gemma_align.types import Algorithm, Batch, Example, Responses, Sampling
 
 
 class Meter(Protocol):
@@ -106,35 +110,96 @@ def train_grpo(policy: Policy, config: Config, meter: Meter) -> None:
 
     What the reward takes isn't in it: an encoder is small beside the model, and reads when nothing else is alive.
     """
+    _train_sampled(policy, config, meter, _LongestRollouts)
+
+
+def train_ppo(policy: Policy, config: Config, meter: Meter) -> None:
+    """The same with a critic."""
+    _train_sampled(policy, config, meter, _LongestJudged)
+
+
+def train_rejection(policy: Policy, config: Config, meter: Meter) -> None:
+    """The same, and one response of each group is trained on."""
+    _train_sampled(policy, config, meter, _LongestBest)
+
+
+def _train_sampled(
+    policy: Policy,
+    config: Config,
+    meter: Meter,
+    make: "Callable[[Policy, Config, Roll, Meter], Algorithm]",
+) -> None:
     meter.enter("prepare")
     reference = Reference(policy.trainable())
     meter.mark(reference.state_dict().values(), WEIGHTS)
     training = config.training.model_copy(update={"batch_size": config.rl.num_prompts})
-    algorithm = _LongestRollouts(policy, reference, config, meter)
+    algorithm = make(policy, config, lambda: _longest_rollouts(policy, reference, config, meter), meter)
     _update(policy, config.model_copy(update={"training": training}), meter, algorithm)
+
+
+def _longest_rollouts(
+    policy: Policy, reference: Reference, config: Config, meter: Meter
+) -> tuple[Responses, Float[Tensor, "N T"]]:
+    """Samples what is as long as it may be, and reads it as the reference does."""
+    rl = config.rl
+    asked = [Example(id=str(n), prompt="") for n in range(rl.num_prompts)]
+    meter.enter("rollouts")
+    policy.generate(asked, rl.group_size, Sampling(rl.max_response_tokens, temperature=rl.temperature))
+    meter.enter("scoring rollouts")
+    prompt_of = torch.arange(rl.num_prompts).repeat_interleave(rl.group_size)
+    mask = torch.ones(len(prompt_of), rl.max_response_tokens, dtype=torch.bool)
+    prompt = (2,) * (config.model.max_length - rl.max_response_tokens)
+    responses = Responses((prompt,) * rl.num_prompts, prompt_of, mask.long(), mask)
+    with torch.no_grad(), reference.in_place():
+        return responses, policy.logprobs(responses, rl.temperature)
+
+
+Roll = Callable[[], tuple[Responses, Float[Tensor, "N T"]]]
 
 
 class _LongestRollouts(GRPO):
     """Trains on the longest rollouts there can be."""
 
-    def __init__(self, policy: Policy, reference: Reference, config: Config, meter: Meter) -> None:
+    def __init__(self, policy: Policy, config: Config, roll: Roll, meter: Meter) -> None:
         super().__init__(policy, cast(Roller, None), config.rl, config.grpo)
-        self._reference, self._meter = reference, meter
-        self._sampled, self._length = policy, config.model.max_length
+        self._roll = roll
 
     def prepare(self, examples: Sequence[Example]) -> RolloutBatch:
-        rl, policy = self.rl, self._sampled
-        asked = [Example(id=str(n), prompt="") for n in range(rl.num_prompts)]
-        self._meter.enter("rollouts")
-        policy.generate(asked, rl.group_size, Sampling(rl.max_response_tokens, temperature=rl.temperature))
-        self._meter.enter("scoring rollouts")
-        prompt_of = torch.arange(rl.num_prompts).repeat_interleave(rl.group_size)
-        mask = torch.ones(len(prompt_of), rl.max_response_tokens, dtype=torch.bool)
-        prompt = (2,) * (self._length - rl.max_response_tokens)
-        responses = Responses((prompt,) * rl.num_prompts, prompt_of, mask.long(), mask)
-        with torch.no_grad(), self._reference.in_place():
-            ref_logprobs = policy.logprobs(responses, rl.temperature)
-        return RolloutBatch(responses, torch.zeros(mask.shape), ref_logprobs, torch.ones(len(prompt_of)))
+        responses, ref_logprobs = self._roll()
+        shape = responses.mask.shape
+        return RolloutBatch(responses, torch.zeros(shape), ref_logprobs, torch.ones(shape[0]))
+
+    def told(self) -> tuple[dict[str, float], float]:
+        return {}, 1.0
+
+
+class _LongestJudged(PPO):
+    """The same, and the critic reads them."""
+
+    def __init__(self, policy: Policy, config: Config, roll: Roll, meter: Meter) -> None:
+        super().__init__(policy, cast(Roller, None), config.rl, config.ppo, seed=config.seed)
+        self._roll = roll
+        meter.mark(self.own.weights.values(), WEIGHTS)
+
+    def prepare(self, examples: Sequence[Example]) -> PPOBatch:
+        responses, _ = self._roll()
+        values = self.values(responses)
+        return PPOBatch(responses, torch.zeros(values.shape), values, torch.ones(values.shape), values)
+
+    def told(self) -> tuple[dict[str, float], float]:
+        return {}, 1.0
+
+
+class _LongestBest(Rejection):
+    """The same, and one response of each group is kept."""
+
+    def __init__(self, policy: Policy, config: Config, roll: Roll, meter: Meter) -> None:
+        super().__init__(policy, cast(Roller, SimpleNamespace(rl=config.rl)))
+        self._roll, self._each = roll, config.rl.group_size
+
+    def prepare(self, examples: Sequence[Example]) -> Batch:
+        responses, _ = self._roll()
+        return Batch(responses.select(torch.arange(0, len(responses), self._each)))
 
     def told(self) -> tuple[dict[str, float], float]:
         return {}, 1.0
@@ -150,7 +215,7 @@ def _worst(config: Config, each: int) -> tuple[Responses, Responses]:
 
 def _update(policy: Policy, config: Config, meter: Meter, algorithm: Algorithm) -> None:
     settings = config.training.model_copy(update={"batch_size": 1, "max_steps": 2})
-    weights = policy.trainable()
+    weights = dict(policy.trainable()) | (dict(algorithm.own.weights) if algorithm.own else {})
 
     @contextmanager
     def timer(phase: str) -> Iterator[None]:
@@ -161,7 +226,7 @@ def _update(policy: Policy, config: Config, meter: Meter, algorithm: Algorithm) 
 
     loop = Loop(
         algorithm,
-        weights,
+        policy.trainable(),
         [Example(id="longest", prompt="")],
         settings,
         seed=config.seed,
@@ -190,5 +255,11 @@ def evaluate(policy: Policy, config: Config, meter: Meter) -> None:
         policy.logprobs(full_responses(row_lengths(policy.max_tokens, policy.max_length)))
 
 
-TRAIN: Mapping[str, Callable[[Policy, Config, Meter], None]] = {"sft": train_sft, "dpo": train_dpo, "grpo": train_grpo}
+TRAIN: Mapping[str, Callable[[Policy, Config, Meter], None]] = {
+    "sft": train_sft,
+    "dpo": train_dpo,
+    "grpo": train_grpo,
+    "ppo": train_ppo,
+    "rejection": train_rejection,
+}
 """How each method's updates go; the evaluation is the same for all."""
