@@ -3,6 +3,7 @@
 from gemma_align.config.debug import debug_config
 from gemma_align.config.encoder import AUTO, EncoderConfig
 from gemma_align.config.loading import load_config, resolved_yaml
+from gemma_align.config.monitor import MonitorConfig
 from gemma_align.config.reward import RewardConfig
 from gemma_align.config.schema import TASK_NAMES, Config, Stage, TaskName
 from gemma_align.config.sections import (
@@ -30,6 +31,7 @@ __all__ = [
     "JudgeConfig",
     "LoraConfig",
     "ModelConfig",
+    "MonitorConfig",
     "RLConfig",
     "RewardConfig",
     "Stage",

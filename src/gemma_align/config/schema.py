@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from gemma_align.config.contradictions import contradictions_of_stages
 from gemma_align.config.methods import DPOConfig, GRPOConfig, PPOConfig
+from gemma_align.config.monitor import MonitorConfig
 from gemma_align.config.pairs import PairsConfig
 from gemma_align.config.reward import RewardConfig
 from gemma_align.config.sections import (
@@ -96,6 +97,8 @@ class Config(Section):
     """Preference pairs that `gemma-align pairs make` makes; no run reads it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """The evaluation that ends the run."""
+    monitor: MonitorConfig = MonitorConfig()
+    """When a stage that samples is called unstable, and what is done then."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """What is kept on the way."""
     tracking: TrackingConfig = TrackingConfig()

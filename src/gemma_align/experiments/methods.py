@@ -28,6 +28,11 @@ class StageAlgorithm(Algorithm, Protocol):
         """Of the tune loss, such as "nats a token"."""
         ...
 
+    @property
+    def shown(self) -> str:
+        """Something that the policy said while it was trained, for people; empty where it says nothing."""
+        ...
+
     def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
         """Sums over the examples, `loss` among them, and what they are to be divided by. No gradient."""
         ...

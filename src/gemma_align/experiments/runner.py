@@ -61,6 +61,9 @@ def train(session: Session) -> None:
     state = session.resumed
     for index in range(state.stage if state else 0, len(session.config.stages)):
         state = StageRun(session, index, before=state).run()
+        if state.stopped:
+            session.diagnostics.say("the stability monitor ended the run here; what there is, is evaluated")
+            return
 
 
 def evaluate_policies(session: Session) -> list[Evaluation]:

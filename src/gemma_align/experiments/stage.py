@@ -10,11 +10,20 @@ from gemma_align.data.collate import Encoder
 from gemma_align.errors import ConfigError
 from gemma_align.evaluation.evaluate import evaluate
 from gemma_align.experiments.methods import METHODS, Start
+from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.session import Session
-from gemma_align.trainers.checkpointing import Best, LoopState, capture_rng, restore_rng, save_checkpoint
+from gemma_align.trainers.checkpointing import (
+    Best,
+    LoopState,
+    capture_rng,
+    checkpoint_before,
+    restore_rng,
+    save_checkpoint,
+)
 from gemma_align.trainers.loop import Loop, Update
 from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.processes import mean_metrics, share, total
+from gemma_align.trainers.stability import Monitor, Verdict
 
 
 class StageRun:
@@ -68,17 +77,24 @@ class StageRun:
             accelerator=session.accelerator,
             timer=session.diagnostics.timer,
         )
+        self.monitor = Monitor(self.config.monitor) if method.samples else None
+        self.stopped = False
         if before is not None and before.stage == index:
             self.loop.restore(before)
+            if before.stopped:
+                self._stop()
+            if self.monitor is not None:
+                self.monitor.load_state_dict(before.monitor)
             restore_rng(before.rng[session.accelerator.process_index])
 
     def run(self) -> LoopState:
         """All updates that are left; the state after the last one, which is saved."""
         every, eval_every = self.config.checkpoint.every, self.config.training.eval_every
-        last = self.loop.total_steps
-        with self._open, self.session.diagnostics.stage(self.name, last, done=self.loop.step):
+        with self._open, self.session.diagnostics.stage(self.name, self.loop.total_steps, done=self.loop.step):
             for update in self.loop:
                 self._count(update)
+                self._watch(update)
+                last = self.loop.total_steps  # nearer than it was where the monitor has stopped the stage
                 if update.step == last or (eval_every and update.step % eval_every == 0):
                     self._evaluate()
                 if update.step == last or (every and update.step % every == 0):
@@ -89,6 +105,7 @@ class StageRun:
         """The loop's state with the run's counters, random states and log positions."""
         state = self.loop.state()
         state.stage, state.step, state.tokens_seen, state.best = self.index, self.step, self.tokens_seen, self.best
+        state.stopped, state.monitor = self.stopped, self.monitor.state_dict() if self.monitor else {}
         state.rng = _gathered(capture_rng(), self.session)
         if self.session.folder is not None:
             state.logs = self.session.folder.log_sizes()
@@ -104,6 +121,38 @@ class StageRun:
         }
         release_free_memory()
         self.session.diagnostics.update(self.step, {**update.metrics, **progress}, update.num_tokens)
+
+    def _watch(self, update: Update) -> None:
+        """Verdicts of the stability monitor, and what the configuration wants done about them."""
+        if self.monitor is None:
+            return
+        for verdict in self.monitor.see(self.step, update.metrics):
+            self.session.diagnostics.verdict(self.step, verdict)
+            match verdict.action:
+                case "lower_rate":
+                    self.loop.rate_scale *= self.config.monitor.lower_by
+                case "rewind":
+                    self._rewind(verdict)
+                case "stop":
+                    self._stop()
+
+    def _rewind(self, verdict: Verdict) -> None:
+        """Weights and optimizer as they were before it began; the updates and their samples go on from here."""
+        self.loop.rate_scale *= self.config.monitor.lower_by
+        folder = RunPaths(self.config.output_dir).checkpoints
+        state = checkpoint_before(folder, verdict.began, self.index)
+        self.session.accelerator.wait_for_everyone()
+        if state is None:
+            self.session.diagnostics.say(
+                f"no checkpoint of this stage is kept from before update {verdict.began} (checkpoint.every, "
+                "checkpoint.keep): the learning rate is lowered alone"
+            )
+            return
+        self.loop.restore_weights(state)
+        self.session.diagnostics.say(f"the weights are those of update {state.step} again")
+
+    def _stop(self) -> None:
+        self.stopped, self.loop.total_steps = True, self.loop.step
 
     def _save(self) -> None:
         session = self.session
@@ -131,6 +180,8 @@ class StageRun:
         if session.folder is not None:
             mark, unit = ", the best so far" if better else "", self.algorithm.tune_unit
             session.diagnostics.say(f"update {self.step}: tune loss {measures['loss']:.4f} {unit}{mark}")
+            if self.algorithm.shown:
+                session.diagnostics.say(f"  sampled, {self.algorithm.shown}")
 
     def _tune(self) -> dict[str, float]:
         """What the algorithm says of the tune split, over all processes."""

@@ -33,6 +33,7 @@ __all__ = [
     "Best",
     "LoopState",
     "capture_rng",
+    "checkpoint_before",
     "clean_leftovers",
     "flatten",
     "latest_checkpoint",
@@ -105,6 +106,15 @@ def latest_checkpoint(folder: Path) -> Path | None:
             f"Every checkpoint in {folder} is damaged ({'; '.join(problems)}). "
             "Delete that folder to train from the beginning, or put back a good copy of one of them."
         )
+    return None
+
+
+def checkpoint_before(folder: Path, step: int, stage: int) -> LoopState | None:
+    """The newest good state of a stage from before an update of the whole run; None where none is kept."""
+    for found, path in _checkpoints(folder):
+        if found < step and _problem(path) is None:
+            state = load_checkpoint_state(path)
+            return state if state.stage == stage else None
     return None
 
 

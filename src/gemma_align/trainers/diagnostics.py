@@ -8,6 +8,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,12 +18,20 @@ from gemma_align.experiments.environment import utc_now
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.trainers.memory import peak_gpu_gb, peak_rss_gb
 from gemma_align.trainers.progress import Bar, PlainProgress, Progress, choose_progress
+from gemma_align.trainers.stability import Verdict
 from gemma_align.trainers.trackers import Trackers, check_trackers
 
 __all__ = ["Diagnostics", "PhaseTimes", "check_trackers", "peak_gpu_gb", "peak_rss_gb"]
 
 NOT_TRAINING = ("eval", "checkpoint")  # phases that tokens per second leave out
 _STATUS_SECONDS = 1.0
+_SHOWN = {  # of a stage that samples
+    "reward/total": "reward {:.2f}",
+    "policy/kl": "KL {:.2f}",
+    "policy/entropy": "entropy {:.2f}",
+    "rollout/tokens": "length {:.0f}",
+}
+_PHASES = {"prepare": "rollouts", "update": "update"}  # told of a stage that samples
 _RATE_UPDATES = 20  # updates over which the shown tokens per second are averaged
 
 
@@ -140,7 +149,7 @@ class Diagnostics:
         training = seconds["total"] - sum(seconds.get(phase, 0.0) for phase in NOT_TRAINING)
         self._recent.append((num_tokens, training))
         self._write_times(seconds, {"tokens_per_second": num_tokens / max(training, 1e-9)})
-        text = self._text(metrics)
+        text = self._text(metrics, seconds)
         for bar in self._bars:
             bar.show(self._done, text)
         if time.monotonic() - self._status_at >= _STATUS_SECONDS:
@@ -155,6 +164,12 @@ class Diagnostics:
             raise ValueError(f"metrics can't be called {sorted(taken)}")
         self._run.metrics.append({"step": step, "stage": self._stage, **metrics})
         self._trackers.log(step, metrics)
+
+    def verdict(self, step: int, verdict: Verdict) -> None:
+        """What the stability monitor found: a line of metrics.jsonl, and one for people."""
+        if self._run is not None:
+            self._run.metrics.append({"step": step, "stage": self._stage, "verdict": asdict(verdict)})
+        self.say(f"unstable: {verdict}")
 
     def say(self, text: str) -> None:
         """A line for people, on the screen and in run.log."""
@@ -183,14 +198,18 @@ class Diagnostics:
             for bar in bars:
                 bar.close()
 
-    def _text(self, metrics: Mapping[str, float]) -> str:
+    def _text(self, metrics: Mapping[str, float], seconds_of: Mapping[str, float]) -> str:
         loss = next((value for name, value in metrics.items() if name.split("/")[0] == "loss"), None)
         rate = metrics.get("optimizer/learning_rate")
         tokens, seconds = (sum(column) for column in zip(*self._recent, strict=True))
+        clipped = [metrics[name] for name in ("policy/clip_low", "policy/clip_high") if name in metrics]
         parts = [
+            *(form.format(metrics[name]) for name, form in _SHOWN.items() if name in metrics),
+            f"clipped {100 * sum(clipped):.0f} %" if clipped else "",
             f"loss {loss:.4f}" if loss is not None else "",
             f"lr {rate:.1e}" if rate is not None else "",
             f"{tokens / max(seconds, 1e-9):,.0f} tokens/s",
+            *(f"{_PHASES[name]} {seconds_of.get(name, 0.0):.1f} s" for name in _PHASES if "rollout/tokens" in metrics),
             f"peak {peak_rss_gb():.1f} GB",
         ]
         return "  ".join(part for part in parts if part)

@@ -51,6 +51,7 @@ class DPO:
     num_passes = 1
     num_minibatches = 1
     own = None
+    shown = ""
     tune_unit = "nats a pair"
 
     def __init__(

@@ -72,6 +72,11 @@ class GRPO:
             advantages=self._advantages(scored),
         )
 
+    @property
+    def shown(self) -> str:
+        """A response of the last batch and its score."""
+        return self.roller.shown
+
     def told(self) -> tuple[dict[str, float], float]:
         """Scores, their parts, divergence, lengths; of the last batch."""
         return self.roller.told()

@@ -97,6 +97,7 @@ class Loop:
         self.timer = timer
         self.step = 0
         self.examples_seen = 0
+        self.rate_scale = 1.0  # of the learning rates; below 1 once the stability monitor has lowered them
         self.skipped = 0  # updates whose loss or gradient was not finite
         self.total_steps = num_updates(len(examples), settings.batch_size, settings.num_epochs, settings.max_steps)
         self.optimizer = torch.optim.AdamW(
@@ -113,6 +114,7 @@ class Loop:
             stage_step=self.step,
             examples_seen=self.examples_seen,
             skipped=self.skipped,
+            rate_scale=self.rate_scale,
             model={name: weight.data for name, weight in self.weights.items()},
             optimizer=self.optimizer.state_dict(),
             algorithm=self.algorithm.state_dict(),
@@ -121,13 +123,18 @@ class Loop:
     def restore(self, state: LoopState) -> None:
         """Continue from a state that `state` gave."""
         self.step = state.stage_step
+        self.restore_weights(state)
+        self.rate_scale = state.rate_scale
+        self.examples_seen = state.examples_seen
+        self.skipped = state.skipped
+        self.algorithm.load_state_dict(state.algorithm)
+
+    def restore_weights(self, state: LoopState) -> None:
+        """Weights and optimizer of a state, and nothing else of it: the updates go on where they are."""
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(state.model[name])
         self.optimizer.load_state_dict(state.optimizer)
-        self.examples_seen = state.examples_seen
-        self.skipped = state.skipped
-        self.algorithm.load_state_dict(state.algorithm)
 
     def __iter__(self) -> Iterator[Update]:
         while self.step < self.total_steps:
@@ -142,7 +149,8 @@ class Loop:
             totals, num_tokens = self._totals(batch)
             told = self._told()
 
-        factor = learning_rate_factor(self.step, self.total_steps, settings.warmup_fraction, settings.schedule)
+        schedule = learning_rate_factor(self.step, self.total_steps, settings.warmup_fraction, settings.schedule)
+        factor = schedule * self.rate_scale
         steps = [
             self._step(part, part_totals, factor)
             for number in range(self.algorithm.num_passes)

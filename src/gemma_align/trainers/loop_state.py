@@ -50,6 +50,9 @@ class LoopState:
     examples_seen: int = 0  # examples taken in this stage
     tokens_seen: int = 0  # tokens trained on in the whole run
     skipped: int = 0  # updates of this stage that were skipped because something was not finite
+    rate_scale: float = 1.0  # what the stability monitor multiplied this stage's learning rate by
+    stopped: bool = False  # the stability monitor ended the run
+    monitor: dict[str, Any] = field(default_factory=dict)  # monitor.state_dict() of this stage
     best: Best | None = None
     model: dict[str, Tensor] = field(default_factory=dict)  # all weights that the base checkpoint can't give back
     optimizer: dict[str, Any] = field(default_factory=dict)  # optimizer.state_dict()

@@ -115,6 +115,11 @@ class PPO:
             returns=returns,
         )
 
+    @property
+    def shown(self) -> str:
+        """A response of the last batch and its score."""
+        return self.roller.shown
+
     def told(self) -> tuple[dict[str, float], float]:
         """What the roller tells, and of the critic; of the last batch."""
         return self._told

@@ -52,6 +52,11 @@ class Rejection:
         responses = scored.rollouts.responses
         return Batch(responses.select(best_of_groups(scored.scores.total, responses.prompt_of)))
 
+    @property
+    def shown(self) -> str:
+        """A response of the last batch and its score."""
+        return self.roller.shown
+
     def told(self) -> tuple[dict[str, float], float]:
         """Scores, their parts, divergence, lengths; of all samples of the last batch."""
         return self.roller.told()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemma_align.config import RLConfig
@@ -48,6 +48,7 @@ class Roller:
         self.rl = rl
         self.seed = seed
         self._batches = 0
+        self.shown = ""  # a response of the last batch and its score, for people
         self._told: tuple[dict[str, float], float] = ({}, 0.0)
 
     def roll(self, examples: Sequence[Example]) -> Scored:
@@ -58,6 +59,9 @@ class Roller:
         scored = self._scored(examples, rl.group_size, sampling)
         self.reward.observe(scored.scores)
         self._told = self._account(scored)
+        if scored.rollouts.texts:
+            text = " ".join(scored.rollouts.texts[0].split())
+            self.shown = f"score {float(scored.scores.total[0]):.2f}: {text[:200]}{'…' if len(text) > 200 else ''}"
         return scored
 
     def greedy(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
@@ -116,7 +120,9 @@ class Roller:
         columns: dict[str, Tensor] = {
             "reward/total": scores.total,
             **{f"reward/{name}": values for name, values in scores.parts.items()},
+            "reward/std": torch.full_like(scores.total, _spread(scores.total)),
             "reward/std_in_group": spread,
+            "reward/length_correlation": torch.full_like(scores.total, _correlation(scores.total, mask.sum(dim=1))),
             "rollout/dead_groups": dead,
             "rollout/tokens": mask.sum(dim=1),
             "rollout/unfinished": ~scored.rollouts.finished,
@@ -124,6 +130,21 @@ class Roller:
             "policy/kl_k1": away.sum(dim=1),
         }
         return {name: float(values.double().sum()) for name, values in columns.items()}, float(len(responses))
+
+
+def _spread(scores: Float[Tensor, "N"]) -> float:
+    """Their deviation; 0 of none."""
+    return float(scores.double().std(correction=0)) if len(scores) else 0.0
+
+
+def _correlation(scores: Float[Tensor, "N"], lengths: Int[Tensor, "N"]) -> float:
+    """Pearson's, of a batch; 0 where either is all equal."""
+    if len(scores) < 2:
+        return 0.0
+    x, y = scores.double(), lengths.double()
+    x, y = x - x.mean(), y - y.mean()
+    size = float(x.norm() * y.norm())
+    return float(x @ y) / size if size > 1e-9 else 0.0
 
 
 def _groups(total: Float[Tensor, "N"], responses: Responses) -> tuple[Float[Tensor, "N"], Bool[Tensor, "N"]]:

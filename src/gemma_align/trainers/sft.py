@@ -29,6 +29,7 @@ class SFT:
     num_passes = 1
     num_minibatches = 1
     own = None
+    shown = ""
     tune_unit = "nats a token"
 
     def __init__(self, policy: Policy, encode: Callable[[Sequence[Example]], Responses]) -> None:
