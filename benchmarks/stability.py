@@ -228,24 +228,18 @@ def judged(metrics: Sequence[Mapping[str, float]], settings: MonitorConfig) -> l
 
 
 def fitted(runs: Mapping[str, Any], window: int, patience: int) -> MonitorConfig:
-    """Limits of which each lies midway between the healthy runs' highest signal and the next higher broken one's.
+    """Limits beyond which no healthy run comes by far: each is the healthy runs' highest signal and once more what lies
+    between their highest and their lowest, but never less than the default, which was chosen before any run.
 
-    Only signals that some broken run reaches beyond every healthy one get a limit of that kind; the others, twice the
-    healthy runs' highest. `not_finite`, `dead_groups` and `never_ends` are counts and shares with a meaning of their
-    own: they keep their limit unless a healthy run reaches it.
+    Broken runs decide nothing, so a kind of fault that nobody thought of has the same chance of being seen.
     """
     defaults = MonitorConfig(window=window, patience=patience)
     found = {}
     for name in WATCHED:
         healthy = [_highest(name, run["metrics"], window, patience) for run in runs.values() if run["kind"] == HEALTHY]
-        broken = [_highest(name, run["metrics"], window, patience) for run in runs.values() if run["kind"] != HEALTHY]
-        top = max((value for value in healthy if value is not None), default=0.0)
-        above = sorted(value for value in broken if value is not None and value > top)
+        known = [value for value in healthy if value is not None]
         usual = getattr(defaults, name).limit
-        if name in ("not_finite", "dead_groups", "never_ends"):
-            limit = max(top, usual)
-        else:
-            limit = (top + above[0]) / 2 if above else max(2 * top, usual)
+        limit = max(usual, 2 * max(known) - min(known)) if known else usual
         found[name] = getattr(defaults, name).model_copy(update={"limit": round(limit, 3)})
     return defaults.model_copy(update=found)
 
