@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.pages import write_block
 from gemma_align.config import ModelConfig, MonitorConfig, RewardConfig, RLConfig, TrainingConfig
 from gemma_align.config.methods import GRPOConfig, PPOConfig
 from gemma_align.config.monitor import WATCHED
@@ -291,6 +292,27 @@ def table(runs: Mapping[str, Any], window: int, patience: int) -> dict[str, Any]
     return record
 
 
+def page(record: Mapping[str, Any]) -> str:
+    """For docs/algorithms.md: a row a kind of run."""
+    lines = []
+    for model, told in record["models"].items():
+        hits, alarms = told["hits"], told["false_alarms"]
+        lines += [
+            f"{model} model, {told['num_runs']} runs of {' or '.join(map(str, told['updates']))} updates; "
+            f"on the half that fitted nothing {hits['count']} of {hits['of']} broken runs were found, and "
+            f"{alarms['count']} of {alarms['of']} healthy ones called unstable:",
+            "",
+            "| runs | what is wrong | judged | called unstable | verdicts |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for kind, row in told["rows"].items():
+            names = ", ".join(f"{name} {count}" for name, count in sorted(row["verdicts"].items()))
+            wrong = BROKEN.get(kind, "nothing")
+            lines.append(f"| {kind} | {wrong} | {row['runs']} | {row['called']} | {names} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def _interval(k: int, n: int) -> list[float] | None:
     if not n:
         return None
@@ -332,6 +354,7 @@ def main() -> None:
     settings = MonitorConfig()
     record = table(read_runs(), settings.window, settings.patience)
     write_json(RESULT, record)
+    write_block(Path("docs/algorithms.md"), "stability", page(record))
     console = Console()
     for model, told in record["models"].items():
         shown = Table(title=f"{model}: {told['num_runs']} runs")
