@@ -21,7 +21,6 @@ from gemma_align.trainers.checkpointing import (
     save_checkpoint,
 )
 from gemma_align.trainers.loop import Loop, Update
-from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.processes import mean_metrics, share, total
 from gemma_align.trainers.stability import Monitor, Verdict
 
@@ -119,7 +118,6 @@ class StageRun:
             "progress/examples": self.loop.examples_seen,
             "progress/tokens": self.tokens_seen,
         }
-        release_free_memory()
         self.session.diagnostics.update(self.step, {**update.metrics, **progress}, update.num_tokens)
 
     def _watch(self, update: Update) -> None:

@@ -19,6 +19,7 @@ from gemma_align.config import TrainingConfig
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.data.splits import hashed
 from gemma_align.trainers.loop_state import LoopState
+from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.processes import (
     MAX,
     combine,
@@ -148,6 +149,7 @@ class Loop:
             batch = self.algorithm.prepare(mine)
             totals, num_tokens = self._totals(batch)
             told = self._told()
+        release_free_memory()
 
         schedule = learning_rate_factor(self.step, self.total_steps, settings.warmup_fraction, settings.schedule)
         factor = schedule * self.rate_scale
@@ -226,5 +228,7 @@ class Loop:
             for loss_of in (group.loss for group in self.groups if group.loss is not None):
                 loss, told = loss_of(part, totals)
                 self.accelerator.backward(loss)
+                del loss
+                release_free_memory()  # rows of changing length cut the heap to pieces, pass by pass
                 metrics |= {name: combine(name, [metrics[name], value]) for name, value in told.items()}
         return metrics

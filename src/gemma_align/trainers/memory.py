@@ -40,7 +40,7 @@ def keep_heap_compact() -> None:
 
 
 def release_free_memory() -> None:
-    """Give the heap's free pages back to the system: once an update, some milliseconds. glibc only."""
+    """Give the heap's free pages back to the system: once a microbatch, some milliseconds. glibc only."""
     _glibc("malloc_trim", 0)
 
 
