@@ -35,6 +35,8 @@ def digest(run: Path, title: str, note: str = "") -> dict[str, Any]:
         "code": environment["code"],
         "data": environment["data"],
         "evaluation": json.loads((run / "evaluation.json").read_text()),
+        "course": course(metrics),
+        "verdicts": [m["verdict"] for m in metrics if "verdict" in m],
         "cost": {
             "updates": len(updates),
             "training_tokens": sum(m.get("tokens", 0) for m in metrics),
@@ -43,6 +45,31 @@ def digest(run: Path, title: str, note: str = "") -> dict[str, Any]:
             "training_peak_rss_gb": max(t["peak_rss_gb"] for t in timings),
         },
     }
+
+
+COURSE = (
+    "reward/total",
+    "reward/encoder",
+    "reward/programmatic",
+    "reward/violation",
+    "policy/kl",
+    "policy/entropy",
+    "rollout/tokens",
+    "rollout/unfinished",
+)
+ROWS = 8  # of the course that is kept
+
+
+def course(metrics: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """How a stage that samples went: means over equal parts of its updates; empty where nothing was sampled."""
+    rolled = [m for m in metrics if "policy/kl" in m]
+    parts = [rolled[i * len(rolled) // ROWS : (i + 1) * len(rolled) // ROWS] for i in range(ROWS)]
+    return [
+        {"first": part[0]["step"], "last": part[-1]["step"]}
+        | {name: statistics.fmean(m[name] for m in part) for name in COURSE if name in part[0]}
+        for part in parts
+        if part
+    ]
 
 
 def main(arguments: list[str]) -> None:

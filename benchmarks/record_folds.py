@@ -46,9 +46,9 @@ def table(kept: list[Mapping[str, Any]]) -> str:
 def main(arguments: list[str]) -> None:
     """See the top of this file."""
     if arguments:
-        keep(NAME, digest(Path(arguments[0])))
+        keep(NAME, {"folds": digest(Path(arguments[0]))})
     kept = json.loads((KEPT / f"{NAME}.json").read_text(encoding="utf-8"))
-    write_block(ROOT / "docs" / "rewards.md", "folds", table(kept))
+    write_block(ROOT / "docs" / "rewards.md", "folds", table(kept["folds"]))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ def section(name: str, kept: dict[str, Any]) -> str:
     evaluation, cost, weights = kept["evaluation"], kept["cost"], kept["checkpoint"]
     seconds, peak = cost["training_seconds"], cost["training_peak_rss_gb"]
     note = "\n" + textwrap.fill(kept["note"], 120) + "\n" if kept.get("note") else ""
+    minutes = seconds["total"] / 60
     phases = ", ".join(f"{phase} {value:.0f} s" for phase, value in seconds.items() if phase != "total")
     return f"""## {kept["title"]}
 
@@ -45,7 +46,7 @@ this one run (they say nothing about another seed).
 
 {table(kept)}
 {note}
-Training: {cost["updates"]} updates, {cost["training_tokens"]:,} tokens in {seconds["total"] / 60:.1f} minutes
+{course(kept)}Training: {cost["updates"]} updates, {cost["training_tokens"]:,} tokens in {minutes:.1f} minutes
 ({phases}), median {cost["median_tokens_per_second"]:.0f} tokens a second, peak resident memory {peak:.2f} GB.
 Weights: {weights["spec"]}, fingerprint {weights["fingerprint"][:12]}.
 
@@ -53,6 +54,22 @@ Weights: {weights["spec"]}, fingerprint {weights["fingerprint"][:12]}.
 
 Everything else (configuration, versions, data fingerprints): [results/{name}.json](results/{name}.json).
 """
+
+
+def course(kept: dict[str, Any]) -> str:
+    """How the rewards of a stage that samples went, and its verdicts."""
+    rows = kept.get("course")
+    if not rows:
+        return ""
+    names = [name for name in rows[0] if name not in ("first", "last")]
+    lines = ["| updates | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    lines += [
+        f"| {row['first']} to {row['last']} | " + " | ".join(f"{row[name]:.2f}" for name in names) + " |"
+        for row in rows
+    ]
+    verdicts = ", ".join(f"{v['name']} since update {v['began']}" for v in kept.get("verdicts", []))
+    told = f"\nVerdicts of the stability monitor: {verdicts}.\n" if verdicts else ""
+    return "Means over parts of the updates:\n\n" + "\n".join(lines) + "\n" + told + "\n"
 
 
 def write_pages() -> None:

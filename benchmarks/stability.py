@@ -302,6 +302,10 @@ def page(record: Mapping[str, Any]) -> str:
             f"on the half that fitted nothing {hits['count']} of {hits['of']} broken runs were found, and "
             f"{alarms['count']} of {alarms['of']} healthy ones called unstable:",
             "",
+            "Limits above the defaults: "
+            + (", ".join(f"{n} {told['limits'][n]:g}" for n in WATCHED if told["limits"][n] > _usual(n)) or "none")
+            + ".",
+            "",
             "| runs | what is wrong | judged | called unstable | verdicts |",
             "| --- | --- | --- | --- | --- |",
         ]
@@ -311,6 +315,10 @@ def page(record: Mapping[str, Any]) -> str:
             lines.append(f"| {kind} | {wrong} | {row['runs']} | {row['called']} | {names} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _usual(name: str) -> float:
+    return float(getattr(MonitorConfig(), name).limit)
 
 
 def _interval(k: int, n: int) -> list[float] | None:

@@ -351,6 +351,28 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
             "given false",
         ),
         (
+            ["stages.0.method=rejection", "rl.group_size=1"],
+            "rl.group_size: wanted at least 2 for rejection, which holds responses against each other, given 1",
+        ),
+        (
+            ["stages.0.method=ppo", "model.lora=null", "ppo.critic=own"],
+            "ppo.critic: wanted trunk, as an own critic stands on the frozen base and model.lora=null trains it, "
+            "given own",
+        ),
+        (
+            ["stages.0.method=ppo", "ppo.kl_target=6", "rl.kl_coef=0"],
+            "ppo.kl_target: wanted rl.kl_coef above 0, which it multiplies, or null, given 6",
+        ),
+        (
+            ["stages.0.method=ppo", "ppo.unfinished_score=-1", "ppo.unfinished_penalty=0.5"],
+            "ppo.unfinished_penalty: wanted 0 beside ppo.unfinished_score, which replaces it, given 0.5",
+        ),
+        (
+            ["stages.0.method=grpo", "monitor.not_finite.action=rewind", "checkpoint.every=0"],
+            "checkpoint.every: wanted above 0, as a watch of `monitor` goes back to checkpoints (action: rewind), "
+            "given 0",
+        ),
+        (
             ["evaluation.few_shot=3", "data.max_train_examples=2"],
             "evaluation.few_shot: wanted at most the 2 training examples there are, given 3",
         ),

@@ -254,6 +254,7 @@ def test_the_coefficient_by_hand():
     assert adapted(0.1, 6.0, 6.0, 8.0, 100.0) == pytest.approx(0.1)
     assert adapted(0.1, 6.6, 6.0, 8.0, 100.0) == pytest.approx(0.1 * (1 + 0.1 * 0.08))
     assert adapted(0.1, 600.0, 6.0, 8.0, 100.0) == pytest.approx(0.1 * (1 + 0.2 * 0.08))
+    assert adapted(0.1, 0.0, 6.0, 1e9, 100.0) == pytest.approx(0.08)  # a batch larger than the horizon: a fifth at most
     assert adapted(0.1, -3.0, 6.0, 8.0, 100.0) == pytest.approx(0.1 * (1 - 0.2 * 0.08))
 
 

@@ -218,13 +218,13 @@ def test_values_are_those_of_smaller_batches():
 
 def test_the_coefficient_follows_its_target():
     policy = tiny_policy(moved=0.1)
-    ppo = make(policy, kl_target=0.5, kl_horizon=10.0)
+    ppo = make(policy, kl_target=0.5, kl_horizon=20.0)
     ppo.prepare(PROMPTS[:3])  # 12 responses at divergence 0: a fifth too low
-    assert ppo.kl_coef == pytest.approx(0.05 * (1 - 0.2 * 12 / 10))
+    assert ppo.kl_coef == pytest.approx(0.05 * (1 - 0.2 * 12 / 20))
     moved(ppo, 0.5)
     before = ppo.kl_coef
     ppo.prepare(PROMPTS[:3])
-    assert ppo.kl_coef == pytest.approx(before * (1 + 0.2 * 12 / 10))
+    assert ppo.kl_coef == pytest.approx(before * (1 + 0.2 * 12 / 20))
     other = make(policy, kl_target=0.5)
     other.load_state_dict(ppo.state_dict())
     assert other.kl_coef == ppo.kl_coef
@@ -296,9 +296,13 @@ def test_each_pass_takes_every_response_once_in_an_order_of_its_own():
         parts = list(loop._minibatches(batch, totals(batch), number))
         assert [part_totals.num_sequences for _, part_totals in parts] == [4, 4, 4]
         assert sum(part_totals.num_tokens for _, part_totals in parts) == batch.responses.mask.sum()
+        assert all(len(part) for part, _ in parts)
         orders.append([round(float(value), 5) for part, _ in parts for value in part.returns[:, 0]])
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(round(float(v), 5) for v in batch.returns[:, 0])
     assert orders[0] != orders[1]
+    many = make(policy, num_minibatches=50)
+    parts = make_loop(policy, many)._minibatches(batch, totals(batch), 0)
+    assert [part_totals.num_sequences for _, part_totals in parts] == [1] * 12  # parts that would be empty are left out
 
 
 def test_the_critic_s_gradient_is_clipped_by_itself_and_has_a_rate_of_its_own():

@@ -68,3 +68,15 @@ def test_it_learns_a_toy_task(seed):
     updates = [u.metrics for u in make_loop(policy, rejection, max_steps=40, batch_size=4, learning_rate=1e-2)]
     assert sum(u["reward/total"] for u in updates[:3]) / 3 < 0.5
     assert sum(u["reward/total"] for u in updates[-5:]) / 5 >= 0.9
+
+
+def test_a_batch_with_nothing_best_takes_no_step_however_much_momentum_there_is():
+    policy = tiny_policy(moved=0.1)
+    constant = [False]
+    rejection = make(policy, term=lambda example, answer: 0.3 if constant[0] else len(answer.text))
+    loop = make_loop(policy, rejection, max_steps=2, learning_rate=1e-2, weight_decay=0.1)
+    updates = iter(loop)
+    next(updates)
+    before, constant[0] = weights(policy), True
+    assert next(updates).metrics["optimizer/skipped"] == 0
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(policy).items())

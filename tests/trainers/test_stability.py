@@ -10,7 +10,7 @@ import torch
 from gemma_align.config import MonitorConfig, load_config
 from gemma_align.config.monitor import WATCHED, Watch
 from gemma_align.experiments.runner import run
-from gemma_align.trainers.rollouts import _correlation
+from gemma_align.trainers.rollouts import spread_and_correlation
 from gemma_align.trainers.stability import SIGNALS, Monitor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,11 +90,33 @@ def test_it_goes_on_from_its_state_and_can_be_off():
     assert [off.see(step, {"optimizer/skipped": 1.0}) for step in (1, 2)] == [[], []]
 
 
-def test_the_correlation_of_length_and_score_by_hand():
-    assert _correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10, 20, 30])) == pytest.approx(1)
-    assert _correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([5, 5, 2])) == pytest.approx(-math.sqrt(3) / 2)
-    assert _correlation(torch.tensor([1.0, 1.0]), torch.tensor([1, 2])) == 0
-    assert _correlation(torch.tensor([1.0]), torch.tensor([1])) == 0
+def test_spread_and_correlation_of_length_and_score_by_hand():
+    def both(scores, lengths):
+        return pytest.approx(spread_and_correlation(torch.tensor(scores), torch.tensor(lengths)))
+
+    assert both([1.0, 2.0, 3.0], [10, 20, 30]) == (math.sqrt(2 / 3), 1)
+    assert both([1.0, 2.0, 3.0], [5, 5, 2]) == (math.sqrt(2 / 3), -math.sqrt(3) / 2)
+    assert both([1.0, 1.0], [1, 2]) == (0, 0)
+    assert both([1.0], [1]) == (0, 0)
+    whole = torch.tensor([1.0, 4.0, 2.0, 8.0]), torch.tensor([3, 1, 7, 9])
+    sums = [float(len(whole[0]))] + [float(v.double().sum()) for v in _moments(*whole)]
+    part = spread_and_correlation(whole[0][:1], whole[1][:1], total=lambda own: sums)
+    assert part == pytest.approx(spread_and_correlation(*whole))
+
+
+def _moments(x, y):
+    x, y = x.double(), y.double()
+    return x, y, x * x, y * y, x * y
+
+
+def test_after_a_rewind_the_signal_may_fall_again():
+    monitor = Monitor(settings(patience=1, clip_saturation=0.2))
+    line = {"policy/clip_low": 0.5, "policy/clip_high": 0.0}
+    assert len(monitor.see(1, line)) == 1
+    assert monitor.see(2, line) == []
+    monitor.rewound(0)
+    assert [v.began for v in monitor.see(3, line)] == [3]
+    assert [v.found for v in monitor.verdicts] == [1, 3]
 
 
 def ran(folder: Path, *overrides: str) -> list[dict]:

@@ -18,6 +18,9 @@ _TASK_OF_FORMAT = {
 }
 
 
+_SAMPLES = ("grpo", "ppo", "rejection")
+
+
 class Contradiction(NamedTuple):
     """What is wrong, and the dotted keys it lies between; the first is the one to show."""
 
@@ -29,7 +32,7 @@ def contradictions_of_stages(config: "Config") -> list[Contradiction]:
     """The contradictions of a configuration, and those that a stage's own settings bring in."""
     found = contradictions(config)
     common = set(found)
-    found += _critic(config)
+    found += _methods(config)
     for number, stage in enumerate(config.stages):
         own = {f"{section}.{name}" for section, settings in stage.overrides().items() for name in settings}
         for keys, message in contradictions(config.for_stage(stage)):
@@ -89,12 +92,35 @@ def _formats(data: "DataConfig", task: str) -> list[Contradiction]:
     return found
 
 
-def _critic(config: "Config") -> list[Contradiction]:
-    own = any(stage.method == "ppo" and config.for_stage(stage).ppo.critic == "own" for stage in config.stages)
-    if config.model.lora is not None or not own:
-        return []
-    message = "wanted trunk, as a critic of its own stands on the frozen base and model.lora=null trains it, given own"
-    return [Contradiction(("ppo.critic", "model.lora"), message)]
+def _methods(config: "Config") -> list[Contradiction]:
+    """What makes no sense for the methods of the stages."""
+    found = []
+    for stage in config.stages:
+        own = config.for_stage(stage)
+        if stage.method == "ppo":
+            found += _ppo(own)
+        if stage.method in ("grpo", "rejection") and own.rl.group_size == 1:
+            message = f"wanted at least 2 for {stage.method}, which holds responses against each other, given 1"
+            found.append(Contradiction(("rl.group_size",), message))
+    rewinds = any(watch.action == "rewind" for watch in config.monitor.watches())
+    if rewinds and not config.checkpoint.every and any(stage.method in _SAMPLES for stage in config.stages):
+        message = "wanted above 0, as a watch of `monitor` goes back to checkpoints (action: rewind), given 0"
+        found.append(Contradiction(("checkpoint.every",), message))
+    return list(dict.fromkeys(found))
+
+
+def _ppo(config: "Config") -> list[Contradiction]:
+    settings, found = config.ppo, []
+    if settings.critic == "own" and config.model.lora is None:
+        message = "wanted trunk, as an own critic stands on the frozen base and model.lora=null trains it, given own"
+        found.append(Contradiction(("ppo.critic", "model.lora"), message))
+    if settings.kl_target is not None and not config.rl.kl_coef:
+        message = f"wanted rl.kl_coef above 0, which it multiplies, or null, given {settings.kl_target:g}"
+        found.append(Contradiction(("ppo.kl_target", "rl.kl_coef"), message))
+    if settings.unfinished_score is not None and settings.unfinished_penalty:
+        message = f"wanted 0 beside ppo.unfinished_score, which replaces it, given {settings.unfinished_penalty:g}"
+        found.append(Contradiction(("ppo.unfinished_penalty", "ppo.unfinished_score"), message))
+    return found
 
 
 def _no_reward(config: "Config") -> list[Contradiction]:

@@ -1,8 +1,9 @@
 """What counts as an unstable stage of reinforcement learning, and what is done about it."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gemma_align.config.sections import Count, Section
 
@@ -52,6 +53,23 @@ class MonitorConfig(Section):
     """Share of responses lately that didn't end by themselves."""
     not_finite: Watch = Watch(limit=0.0)
     """Updates skipped because a loss or a gradient wasn't finite, of the last `window`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_limits(cls, given: Any) -> Any:
+        """A watch that is given an action alone keeps its own limit."""
+        if not isinstance(given, Mapping):
+            return given
+        return {
+            name: {"limit": cls.model_fields[name].default.limit, **value}
+            if name in WATCHED and isinstance(value, Mapping)
+            else value
+            for name, value in given.items()
+        }
+
+    def watches(self) -> tuple[Watch, ...]:
+        """All of them."""
+        return tuple(getattr(self, name) for name in WATCHED)
 
 
 WATCHED = tuple(name for name, field in MonitorConfig.model_fields.items() if field.annotation is Watch)

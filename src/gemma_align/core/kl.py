@@ -45,7 +45,7 @@ def kl_estimate(log_ratios: Float[Tensor, "N T"], estimator: Estimator) -> Float
 def adapted(coef: float, measured: float, target: float, num_samples: float, horizon: float) -> float:
     """The coefficient after a batch: it grows where the divergence was over its target (Ziegler et al. 2019, 2.2).
 
-    coef (1 + clip(measured / target - 1, -0.2, 0.2) x num_samples / horizon)
+    coef (1 + clip(measured / target - 1, -0.2, 0.2) x min(num_samples / horizon, 1))
 
     Args:
         coef: before.
@@ -55,4 +55,4 @@ def adapted(coef: float, measured: float, target: float, num_samples: float, hor
         horizon: responses in which a coefficient that is a fifth off moves by a fifth.
     """
     error = min(max(measured / target - 1.0, -0.2), 0.2)
-    return coef * (1.0 + error * num_samples / horizon)
+    return coef * (1.0 + error * min(num_samples / horizon, 1.0))

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemma_align.config import Config
+from gemma_align.config import AUTO, Config
 from gemma_align.errors import ConfigError
 from gemma_align.evaluation import clinical, code
 from gemma_align.experiments.subject import untrained
+from gemma_align.rewards.build import FITTED_BY_RUNS
 from gemma_align.rewards.encoder.files import open_encoder, read_record
 from gemma_align.types import Answer, Example
 
@@ -81,6 +82,8 @@ def _programs(examples: Sequence[Example], answers: Sequence[Answer]) -> Array:
 def _encoder(config: Config, folder: Path) -> Gold:
     record = read_record(folder)
     if config.reward.alpha and config.reward.encoder.path is not None:
+        if config.reward.encoder.path == AUTO:
+            raise ConfigError(FITTED_BY_RUNS)
         require_apart(read_record(Path(config.reward.encoder.path)), record)
     encoder = open_encoder(folder, lambda: untrained(config))
 

@@ -109,7 +109,7 @@ def _sampled(start: Start) -> tuple[Roller, Prompts]:
     """Samples the policy and scores what it says; and which prompts leave room for a response."""
     config, policy = start.config, start.policy
     reward = start.open.enter_context(open_reward(config.task, config.reward, lambda: policy))
-    roller = Roller(policy, Reference(policy.trainable()), reward, config.rl, seed=start.seed)
+    roller = Roller(policy, Reference(policy.trainable()), reward, config.rl, seed=start.seed, total=start.total)
     return roller, Prompts(start.encode, config.rl.max_response_tokens)
 
 

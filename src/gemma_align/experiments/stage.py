@@ -131,6 +131,7 @@ class StageRun:
                     self.loop.rate_scale *= self.config.monitor.lower_by
                 case "rewind":
                     self._rewind(verdict)
+                    break  # the other verdicts were of weights that are gone
                 case "stop":
                     self._stop()
 
@@ -147,6 +148,8 @@ class StageRun:
             )
             return
         self.loop.restore_weights(state)
+        if self.monitor is not None:
+            self.monitor.rewound(state.stage_step)
         self.session.diagnostics.say(f"the weights are those of update {state.step} again")
 
     def _stop(self) -> None:

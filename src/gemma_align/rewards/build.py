@@ -17,6 +17,11 @@ from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.rewards.terms import load_term
 from gemma_align.types import RewardModel
 
+FITTED_BY_RUNS = (
+    "reward.encoder.path=auto is fitted by `gemma-align run`, which says where it lies: give that folder here, or one "
+    "that `gemma-align reward fit` made"
+)
+
 
 @contextmanager
 def open_reward(task: str, settings: RewardConfig, load_policy: Callable[[], Policy]) -> Iterator[HybridReward]:
@@ -48,10 +53,7 @@ def _encoder(settings: RewardConfig, load_policy: Callable[[], Policy]) -> Rewar
             "reward.alpha=0"
         )
     if settings.encoder.path == AUTO:
-        raise ConfigError(
-            "reward.encoder.path=auto is fitted by `gemma-align run`, which says where it lies: give that folder here, "
-            "or one that `gemma-align reward fit` made"
-        )
+        raise ConfigError(FITTED_BY_RUNS)
     return open_encoder(Path(settings.encoder.path), load_policy)
 
 

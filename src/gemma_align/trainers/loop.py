@@ -1,6 +1,7 @@
 """The one training loop. It knows no algorithm: it asks for a batch, then for the loss of its microbatches.
 
-Departures from a textbook loop, each for exactness: losses are divided by the counts of the whole minibatch over all
+Departures from a textbook loop, each for exactness (but for `num_minibatches` above 1, whose parts depend on the number
+of processes): losses are divided by the counts of the whole minibatch over all
 processes, so splitting a minibatch changes no gradient; the order of examples and the learning rate are functions of
 the step; a gradient that isn't finite never reaches the weights.
 """
@@ -170,17 +171,17 @@ class Loop:
         metrics |= {"optimizer/learning_rate": learning_rate, "optimizer/skipped": float(self.skipped)}
         return Update(self.step, metrics, len(indices), num_tokens)
 
-    def _minibatches(self, batch: Batch, totals: Totals, number: int) -> Iterator[tuple[Batch, Totals]]:
-        """The parts of one pass, in an order of its own, and what their losses divide by."""
+    def _minibatches(self, batch: Batch, totals: Totals, number: int) -> list[tuple[Batch, Totals]]:
+        """The parts of one pass, in an order of its own, and what their losses divide by. Each process parts its own
+        share; parts that are empty in all of them are left out."""
         count = self.algorithm.num_minibatches
         if count == 1:
-            yield batch, totals
-            return
+            return [(batch, totals)]
         generator = torch.Generator().manual_seed(hashed(self.seed, "minibatches", self.step, number) % 2**63)
         order = torch.randperm(len(batch), generator=generator)
-        for rows in order.tensor_split(count):
-            part = batch.select(rows.sort().values)
-            yield part, self._totals(part)[0]
+        parts = [batch.select(rows.sort().values) for rows in order.tensor_split(count)]
+        found = [(part, self._totals(part)[0]) for part in parts]
+        return [(part, own) for part, own in found if own.num_sequences] or [(batch, totals)]
 
     def _step(self, batch: Batch, totals: Totals, factor: float) -> dict[str, float]:
         """One optimizer step on a minibatch: its metrics, and the norms of the gradients before they were clipped.
@@ -194,7 +195,9 @@ class Loop:
         with self.timer("optimizer"):
             limit = self.settings.max_grad_norm or math.inf
             metrics |= {g.norm: float(nn.utils.clip_grad_norm_(g.weights.values(), limit)) for g in self.groups}
-            if all(math.isfinite(v) for v in metrics.values()):
+            if not totals.num_tokens:
+                pass  # nothing to learn from in any process: momentum alone would move the weights
+            elif all(math.isfinite(v) for v in metrics.values()):
                 for group, ours in zip(self.optimizer.param_groups, self.groups, strict=True):
                     group["lr"] = ours.learning_rate * factor
                 self.optimizer.step()

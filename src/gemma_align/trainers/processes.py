@@ -5,6 +5,7 @@ gradients are simply summed, once a minibatch, over the few numbers an adapter h
 different numbers of microbatches, or none. accelerate finds the devices and starts the processes.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -34,20 +35,22 @@ def total(values: Sequence[float], accelerator: Accelerator) -> list[float]:
 def total_metrics(metrics: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
     """Sums by name, and of names that end in `_max` the largest. All processes have the same names, as each takes part
     in every minibatch."""
-    names = sorted(metrics)
-    summed = dict(zip(names, total([metrics[name] for name in names], accelerator), strict=True))
+    names, summed = sorted(metrics), _sums(metrics, accelerator)
     highest = [name for name in names if name.endswith(MAX)]
     return summed | dict(zip(highest, _largest([metrics[name] for name in highest], accelerator), strict=True))
 
 
 def combine(name: str, values: Iterable[float]) -> float:
     """One metric of several parts: their sum, or the largest."""
-    return max(values) if name.endswith(MAX) else sum(values)
+    known = list(values)
+    if not name.endswith(MAX):
+        return sum(known)
+    return math.nan if any(map(math.isnan, known)) else max(known)
 
 
 def mean_metrics(sums: Mapping[str, float], count: float, accelerator: Accelerator) -> dict[str, float]:
     """Sums by name over the sum of the counts, all processes together. Every process must have the same names."""
-    summed = total_metrics({**sums, _COUNT: count}, accelerator)
+    summed = _sums({**sums, _COUNT: count}, accelerator)
     divisor = summed.pop(_COUNT)
     return {name: summed[name] / divisor for name in sums}
 
@@ -65,6 +68,11 @@ def sum_gradients(weights: Mapping[str, nn.Parameter], accelerator: Accelerator)
     flat = accelerator.reduce(flat, reduction="sum")
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def _sums(metrics: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
+    names = sorted(metrics)
+    return dict(zip(names, total([metrics[name] for name in names], accelerator), strict=True))
 
 
 def _largest(values: Sequence[float], accelerator: Accelerator) -> list[float]:

@@ -4,6 +4,7 @@ Every sample has random numbers of its own, which depend on the seed, the batch'
 the group: the same responses come whatever process draws them and in whatever company.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemma_align.config import RLConfig
+from gemma_align.core.advantages import Total
 from gemma_align.core.kl import kl_estimate, log_ratio
 from gemma_align.data.splits import hashed
 from gemma_align.models.reference import Reference
@@ -32,7 +34,16 @@ class Scored:
 class Roller:
     """Samples a policy and scores what it says."""
 
-    def __init__(self, policy: Policy, reference: Reference, reward: HybridReward, rl: RLConfig, *, seed: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        reference: Reference,
+        reward: HybridReward,
+        rl: RLConfig,
+        *,
+        seed: int,
+        total: Total = list,
+    ) -> None:
         """What is sampled and what judges it.
 
         Args:
@@ -41,12 +52,14 @@ class Roller:
             reward: scores the responses.
             rl: the configuration's `rl`.
             seed: of all samples.
+            total: adds numbers up over all processes.
         """
         self.policy = policy
         self.reference = reference
         self.reward = reward
         self.rl = rl
         self.seed = seed
+        self._total = total
         self._batches = 0
         self.shown = ""  # a response of the last batch and its score, for people
         self._told: tuple[dict[str, float], float] = ({}, 0.0)
@@ -117,12 +130,13 @@ class Roller:
         mask = responses.mask
         away = log_ratio(scored.rollouts.logprobs, scored.ref_logprobs, mask)
         spread, dead = _groups(scores.total, responses)
+        spread_of_all, correlation = spread_and_correlation(scores.total, mask.sum(dim=1), self._total)
         columns: dict[str, Tensor] = {
             "reward/total": scores.total,
             **{f"reward/{name}": values for name, values in scores.parts.items()},
-            "reward/std": torch.full_like(scores.total, _spread(scores.total)),
+            "reward/std": torch.full_like(scores.total, spread_of_all),
             "reward/std_in_group": spread,
-            "reward/length_correlation": torch.full_like(scores.total, _correlation(scores.total, mask.sum(dim=1))),
+            "reward/length_correlation": torch.full_like(scores.total, correlation),
             "rollout/dead_groups": dead,
             "rollout/tokens": mask.sum(dim=1),
             "rollout/unfinished": ~scored.rollouts.finished,
@@ -132,19 +146,17 @@ class Roller:
         return {name: float(values.double().sum()) for name, values in columns.items()}, float(len(responses))
 
 
-def _spread(scores: Float[Tensor, "N"]) -> float:
-    """Their deviation; 0 of none."""
-    return float(scores.double().std(correction=0)) if len(scores) else 0.0
-
-
-def _correlation(scores: Float[Tensor, "N"], lengths: Int[Tensor, "N"]) -> float:
-    """Pearson's, of a batch; 0 where either is all equal."""
-    if len(scores) < 2:
-        return 0.0
+def spread_and_correlation(
+    scores: Float[Tensor, "N"], lengths: Int[Tensor, "N"], total: Total = list
+) -> tuple[float, float]:
+    """Deviation of the scores, and Pearson's correlation with the lengths, over all processes; 0 where all is equal."""
     x, y = scores.double(), lengths.double()
-    x, y = x - x.mean(), y - y.mean()
-    size = float(x.norm() * y.norm())
-    return float(x @ y) / size if size > 1e-9 else 0.0
+    sums = total([float(len(x)), *(float(v.sum()) for v in (x, y, x * x, y * y, x * y))])
+    count = max(sums[0], 1.0)
+    mean_x, mean_y, xx, yy, xy = (value / count for value in sums[1:])
+    of_x, of_y = max(xx - mean_x**2, 0.0), max(yy - mean_y**2, 0.0)
+    size = math.sqrt(of_x * of_y)
+    return math.sqrt(of_x), (xy - mean_x * mean_y) / size if size > 1e-9 else 0.0
 
 
 def _groups(total: Float[Tensor, "N"], responses: Responses) -> tuple[Float[Tensor, "N"], Bool[Tensor, "N"]]:

@@ -1,8 +1,8 @@
 """Is this stage still stable? Signals from its metrics, limits, and verdicts with the update at which each began.
 
 A signal is a number of the updates so far that is larger the worse it is; None while it can't be told. It becomes a
-verdict when it has stood above its limit for several updates in a row, and is given once. The limits were fitted on
-runs that were broken on purpose and on healthy ones (docs/algorithms.md, "Stability").
+verdict when it has stood above its limit for several updates in a row, and is given once. How the limits hold on runs
+that were broken on purpose and on healthy ones: docs/algorithms.md, "Stability".
 """
 
 import math
@@ -159,6 +159,7 @@ class Monitor:
         self.verdicts: list[Verdict] = []
         self._columns: dict[str, list[float]] = {}
         self._above: dict[str, int] = {}  # since which update a signal has stood above its limit
+        self._given: list[str] = []
 
     def see(self, step: int, metrics: Mapping[str, float]) -> list[Verdict]:
         """The verdicts that fall with this update."""
@@ -169,7 +170,14 @@ class Monitor:
                 self._columns.setdefault(name, []).append(metrics[name])
         found = [verdict for name in WATCHED if (verdict := self._judged(name, step)) is not None]
         self.verdicts += found
+        self._given += [verdict.name for verdict in found]
         return found
+
+    def rewound(self, num_updates: int) -> None:
+        """The weights are those after so many updates of the stage again: every verdict may fall once more."""
+        self._columns = {column: values[:num_updates] for column, values in self._columns.items()}
+        self._above.clear()
+        self._given.clear()
 
     def signals(self) -> dict[str, float | None]:
         """Of every signal its value now."""
@@ -180,6 +188,7 @@ class Monitor:
         return {
             "columns": {name: list(values) for name, values in self._columns.items()},
             "above": dict(self._above),
+            "given": list(self._given),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
         }
 
@@ -187,6 +196,7 @@ class Monitor:
         """Takes back what `state_dict` gave; an empty one is a start."""
         self._columns = {name: list(values) for name, values in state.get("columns", {}).items()}
         self._above = dict(state.get("above", {}))
+        self._given = list(state.get("given", []))
         self.verdicts = [Verdict(**verdict) for verdict in state.get("verdicts", [])]
 
     def _judged(self, name: str, step: int) -> Verdict | None:
@@ -197,6 +207,6 @@ class Monitor:
             return None
         began = self._above.setdefault(name, step)
         patience = 1 if name in AT_ONCE else self.settings.patience
-        if step - began + 1 < patience or any(verdict.name == name for verdict in self.verdicts):
+        if step - began + 1 < patience or name in self._given:
             return None
         return Verdict(name, began, step, value, watch.limit, watch.action)
