@@ -174,9 +174,8 @@ def test_a_staged_run_starts_its_second_stage_from_the_first_one_s_policy(staged
     assert {"eval/loss", "eval/accuracy", "eval/margin"} <= set(lines[-1])
 
 
-@pytest.mark.parametrize("update", [6, 9])
-def test_a_staged_run_that_was_killed_in_either_stage_ends_in_the_same_bits(staged, tmp_path, update):
-    require_same_after_kill(staged[0], tmp_path / "run", update, STAGED)
+def test_a_staged_run_that_was_killed_between_its_stages_ends_in_the_same_bits(staged, tmp_path):
+    require_same_after_kill(staged[0], tmp_path / "run", 6, STAGED)
 
 
 @pytest.fixture(scope="module")
@@ -215,8 +214,6 @@ def test_the_encoder_that_a_reward_asks_for_is_fitted_once_and_found_again(sampl
     assert {name: content == expected[name] for name, content in finished_files(folder.parent / "again").items()} == (
         dict.fromkeys(expected, True)
     )
-    run(folder.parent / "other", "data.seed=1", "stages.0.training.max_steps=1", "--debug", config=PPO)
-    assert len(list((folder.parent / "encoders").iterdir())) == 2
 
 
 def require_same_after_kill(unbroken, folder, update, config):
@@ -227,14 +224,13 @@ def require_same_after_kill(unbroken, folder, update, config):
         assert content == expected[name], name
 
 
-@pytest.mark.parametrize("config", [SMOKE, PPO], ids=["sft", "sft then ppo"])
-def test_two_processes_end_in_the_weights_of_one(tmp_path, config):
-    """Also with unequal numbers of microbatches, and with a last batch that leaves a process one example fewer; groups
-    of responses are kept whole, and a critic's weights are trained together too."""
+def test_two_processes_end_in_the_weights_of_one(tmp_path):
+    """SFT, then PPO. Also with unequal numbers of microbatches, and with a last batch that leaves a process one example
+    fewer; groups of responses are kept whole, and a critic's weights are trained together too."""
     folders = [tmp_path / "one", tmp_path / "two"]
     overrides = ["training.batch_size=3", "data.max_train_examples=7", "evaluation.base=false"]
-    overrides += ["rl.num_prompts=3", "ppo.num_minibatches=1"] if config == PPO else []
-    run(folders[0], *overrides, config=config)
+    overrides += ["rl.num_prompts=3", "ppo.num_minibatches=1"]
+    run(folders[0], *overrides, config=PPO)
     launcher = (
         "-m",
         "torch.distributed.run",
@@ -249,7 +245,7 @@ def test_two_processes_end_in_the_weights_of_one(tmp_path, config):
         "training.max_tokens_per_microbatch=150",
         "model.device=cpu",
         launcher=launcher,
-        config=config,
+        config=PPO,
     )
     one, two = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in folders)
     for name, weight in one.items():
