@@ -1,5 +1,7 @@
 """What the tests of the methods share: a tiny policy, a loop around an algorithm, samples judged by a term."""
 
+import copy
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,6 +20,7 @@ from gemma_align.types import Answer, Batch, Example, Totals
 RANK_4 = LoraConfig(r=4)
 PROMPTS = [Example(str(i), "say something " * (1 + i % 3), cue="Answer:") for i in range(12)]
 RL = RLConfig(num_prompts=3, group_size=4, max_response_tokens=6, kl_coef=0.05)
+SCHEDULED = {"schedule": "cosine", "warmup_fraction": 0.05}  # the configuration's own; `make_loop` is constant
 OFF = RewardConfig(alpha=0.0, beta=0.0)
 
 
@@ -55,6 +58,26 @@ def weights(owner: Any) -> dict[str, Tensor]:
     """Copies of what is trained, of a policy or a loop."""
     live = owner.trainable() if isinstance(owner, Policy) else owner.weights
     return {name: weight.detach().clone() for name, weight in live.items()}
+
+
+def require_exact_resume(start: Callable[[], Loop], elsewhere: Callable[[], Loop]) -> None:
+    """Two updates, and the rest from their state, end in the bits of a loop that wasn't stopped.
+
+    Args:
+        start: makes the loop; an equal one each time.
+        elsewhere: makes it as another process finds it: with other weights, neither the reference's nor the policy's.
+    """
+    unbroken = start()
+    expected = [u.metrics for u in unbroken]
+    first = start()
+    updates = iter(first)
+    begun = [next(updates).metrics for _ in range(2)]
+    state = copy.deepcopy(first.state())
+    again = elsewhere()
+    again.restore(state)
+    assert begun + [u.metrics for u in again] == expected
+    for name, weight in weights(unbroken).items():
+        assert torch.equal(weights(again)[name], weight), name
 
 
 def totals(batch: Batch) -> Totals:

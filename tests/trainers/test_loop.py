@@ -2,15 +2,14 @@
 
 import copy
 import math
-from contextlib import nullcontext
 
 import pytest
 import torch
-from accelerate import Accelerator
+from tests.trainers.common import SCHEDULED, make_loop, require_exact_resume, tiny_policy, weights
 
-from gemma_align.config import LoraConfig, ModelConfig, TrainingConfig
+from gemma_align.config import LoraConfig
 from gemma_align.data.collate import Encoder
-from gemma_align.models.policy import Policy, num_recomputed
+from gemma_align.models.policy import num_recomputed
 from gemma_align.trainers.loop import Loop
 from gemma_align.trainers.schedule import batch_indices, learning_rate_factor, num_updates
 from gemma_align.trainers.sft import SFT, sft_loss
@@ -22,33 +21,13 @@ EXAMPLES = [
 ]
 
 
-RANK_4 = LoraConfig(r=4)
-
-
-def tiny_policy(lora: LoraConfig | None = RANK_4, seed=0) -> Policy:
-    torch.manual_seed(seed)
-    return Policy.load(ModelConfig(checkpoint="tiny", lora=lora, device="cpu"))
-
-
-def make_loop(policy, examples=EXAMPLES, seed=0, algorithm=SFT, **settings) -> Loop:
-    settings = {"learning_rate": 1e-2, "batch_size": 8} | settings
-    return Loop(
-        algorithm(policy, Encoder(policy.prompt_format, 512)),
-        policy.trainable(),
-        examples,
-        TrainingConfig(**settings),
-        seed=seed,
-        accelerator=Accelerator(cpu=True),
-        timer=lambda phase: nullcontext(),
-    )
-
-
-def weights(policy):
-    return {name: weight.detach().clone() for name, weight in policy.trainable().items()}
+def sft_loop(policy, algorithm=SFT, seed=0, **settings) -> Loop:
+    settings = SCHEDULED | {"learning_rate": 1e-2, "batch_size": 8} | settings
+    return make_loop(policy, algorithm(policy, Encoder(policy.prompt_format, 512)), EXAMPLES, seed, **settings)
 
 
 def test_every_adapter_tensor_gets_a_gradient_and_nothing_else_does():
-    policy = tiny_policy(LoraConfig(r=4, target_modules=("q_proj", "v_proj")))
+    policy = tiny_policy(lora=LoraConfig(r=4, target_modules=("q_proj", "v_proj")))
     with torch.no_grad():  # B starts at 0, where A's gradient is 0 too
         for name, weight in policy.trainable().items():
             if "lora_B" in name:
@@ -81,7 +60,7 @@ def test_loss_by_hand():
 @pytest.mark.parametrize("lora", [LoraConfig(r=4), None])
 def test_loss_and_gradient_equal_transformers_own(lora):
     """Labels of -100 on prompt and padding are how transformers leaves tokens out."""
-    policy = tiny_policy(lora)
+    policy = tiny_policy(lora=lora)
     encoder = Encoder(policy.prompt_format, 512)
     sft = SFT(policy, encoder)
     batch = sft.prepare(EXAMPLES[:6])
@@ -121,7 +100,7 @@ def test_microbatches_change_no_weight(max_tokens):
     results = []
     for budget in (100_000, max_tokens):
         policy = tiny_policy()
-        metrics = [u.metrics for u in make_loop(policy, max_tokens_per_microbatch=budget)]
+        metrics = [u.metrics for u in sft_loop(policy, max_tokens_per_microbatch=budget)]
         results.append((weights(policy), metrics))
     (whole, whole_metrics), (split, split_metrics) = results
     for name in whole:
@@ -139,7 +118,7 @@ def test_recomputed_activations_change_no_weight(limit):
         lambda _, inputs: seen.add((inputs[0].shape[1], sum(x.gradient_checkpointing and x.training for x in layers)))
     )
     for policy in (plain, again):
-        list(make_loop(policy, max_tokens_per_microbatch=100, batch_size=4))
+        list(sft_loop(policy, max_tokens_per_microbatch=100, batch_size=4))
     for name, weight in weights(plain).items():
         assert torch.equal(weights(again)[name], weight), name
     assert all(recomputed == num_recomputed(size, limit, len(layers)) for size, recomputed in seen)
@@ -153,32 +132,17 @@ def test_a_row_keeps_no_more_activations_than_its_limit():
 
 
 def test_same_seed_same_bits_and_another_seed_another_order():
-    curves = [[u.metrics["loss/sft"] for u in make_loop(tiny_policy(), seed=seed)] for seed in (3, 3, 4)]
+    curves = [[u.metrics["loss/sft"] for u in sft_loop(tiny_policy(), seed=seed)] for seed in (3, 3, 4)]
     assert curves[0] == curves[1]
     assert curves[0] != curves[2]
 
 
 def test_a_loop_that_goes_on_from_its_state_ends_in_the_same_bits():
-    unbroken = tiny_policy()
-    expected = [u.metrics for u in make_loop(unbroken, num_epochs=2)]
-
-    first = tiny_policy()
-    loop = make_loop(first, num_epochs=2)
-    updates = iter(loop)
-    begun = [next(updates).metrics for _ in range(2)]
-    state = copy.deepcopy(loop.state())
-
-    second = tiny_policy(seed=99)
-    resumed = make_loop(second, num_epochs=2)
-    resumed.restore(state)
-    rest = [u.metrics for u in resumed]
-    assert begun + rest == expected
-    for name, weight in weights(unbroken).items():
-        assert torch.equal(weights(second)[name], weight), name
+    require_exact_resume(lambda: sft_loop(tiny_policy(), num_epochs=2), lambda: sft_loop(tiny_policy(99), num_epochs=2))
 
 
 def test_training_lowers_the_loss():
-    losses = [u.metrics["loss/sft"] for u in make_loop(tiny_policy(), num_epochs=8)]
+    losses = [u.metrics["loss/sft"] for u in sft_loop(tiny_policy(), num_epochs=8)]
     assert losses[-1] < 0.75 * losses[0]
 
 
@@ -198,7 +162,7 @@ class Broken(SFT):
 
 def test_a_loss_that_is_not_finite_never_reaches_the_weights(caplog):
     policy = tiny_policy()
-    loop = make_loop(policy, algorithm=Broken, num_epochs=1)
+    loop = sft_loop(policy, algorithm=Broken, num_epochs=1)
     updates = iter(loop)
     next(updates)
     before, moments = weights(policy), copy.deepcopy(loop.optimizer.state_dict())

@@ -18,9 +18,6 @@ _TASK_OF_FORMAT = {
 }
 
 
-_SAMPLES = ("grpo", "ppo", "rejection")
-
-
 class Contradiction(NamedTuple):
     """What is wrong, and the dotted keys it lies between; the first is the one to show."""
 
@@ -103,7 +100,7 @@ def _methods(config: "Config") -> list[Contradiction]:
             message = f"wanted at least 2 for {stage.method}, which holds responses against each other, given 1"
             found.append(Contradiction(("rl.group_size",), message))
     rewinds = any(watch.action == "rewind" for watch in config.monitor.watches())
-    if rewinds and not config.checkpoint.every and any(stage.method in _SAMPLES for stage in config.stages):
+    if rewinds and not config.checkpoint.every and any(stage.samples for stage in config.stages):
         message = "wanted above 0, as a watch of `monitor` goes back to checkpoints (action: rewind), given 0"
         found.append(Contradiction(("checkpoint.every",), message))
     return list(dict.fromkeys(found))

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from gemma_align.config.sections import Count, NotNegative, Positive, Section
 
+SAMPLING = ("grpo", "ppo", "rejection")
+"""Methods whose batches are `rl.num_prompts` prompts to be sampled and scored, not `training.batch_size` examples."""
+
 
 class DPOConfig(Section):
     """Direct preference optimization: pairs of a chosen and a rejected response."""

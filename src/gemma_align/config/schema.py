@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gemma_align.config.contradictions import contradictions_of_stages
-from gemma_align.config.methods import DPOConfig, GRPOConfig, PPOConfig
+from gemma_align.config.methods import SAMPLING, DPOConfig, GRPOConfig, PPOConfig
 from gemma_align.config.monitor import MonitorConfig
 from gemma_align.config.pairs import PairsConfig
 from gemma_align.config.reward import RewardConfig
@@ -53,6 +53,11 @@ class Stage(Section):
     """See `training`."""
     reward: RewardConfig | None = None
     """See `training`."""
+
+    @property
+    def samples(self) -> bool:
+        """Whether its method does, see `SAMPLING`."""
+        return self.method in SAMPLING
 
     def overrides(self) -> dict[str, dict[str, Any]]:
         """The settings that were given, by section."""

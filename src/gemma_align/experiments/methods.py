@@ -20,8 +20,8 @@ from gemma_align.trainers.sft import SFT
 from gemma_align.types import Algorithm, Example
 
 
-class StageAlgorithm(Algorithm, Protocol):
-    """An algorithm that is a stage of a run: it can also say how good the policy is on the tune split."""
+class Tuner(Protocol):
+    """Says how good the policy is on the tune split: an algorithm itself, or the roller of those that sample."""
 
     @property
     def tune_unit(self) -> str:
@@ -66,43 +66,46 @@ class Start:
     total: Total = list
 
 
+Made = tuple[Algorithm, Tuner, Limited]
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One method.
 
-    needs    fields that its training examples must have
-    samples  its batches are `rl.num_prompts` prompts to be sampled and scored, not `training.batch_size` examples
-    make     its verbs, and what turns its examples into tokens
+    needs  fields that its training examples must have
+    make   its verbs, what says how good the policy is, and what turns its examples into tokens
     """
 
     needs: tuple[str, ...]
-    samples: bool
-    make: Callable[[Start], tuple[StageAlgorithm, Limited]]
+    make: Callable[[Start], Made]
 
 
-def _sft(start: Start) -> tuple[StageAlgorithm, Limited]:
-    return SFT(start.policy, start.encode), start.encode
+def _sft(start: Start) -> Made:
+    sft = SFT(start.policy, start.encode)
+    return sft, sft, start.encode
 
 
-def _dpo(start: Start) -> tuple[StageAlgorithm, Limited]:
+def _dpo(start: Start) -> Made:
     pairs = PairEncoder(start.encode)
-    return DPO(start.policy, Reference(start.policy.trainable()), pairs, start.config.dpo), pairs
+    dpo = DPO(start.policy, Reference(start.policy.trainable()), pairs, start.config.dpo)
+    return dpo, dpo, pairs
 
 
-def _grpo(start: Start) -> tuple[StageAlgorithm, Limited]:
+def _grpo(start: Start) -> Made:
     roller, prompts = _sampled(start)
-    return GRPO(start.policy, roller, start.config.rl, start.config.grpo), prompts
+    return GRPO(start.policy, roller, start.config.rl, start.config.grpo), roller, prompts
 
 
-def _ppo(start: Start) -> tuple[StageAlgorithm, Limited]:
+def _ppo(start: Start) -> Made:
     roller, prompts = _sampled(start)
     rl, settings = start.config.rl, start.config.ppo
-    return PPO(start.policy, roller, rl, settings, seed=start.seed, total=start.total), prompts
+    return PPO(start.policy, roller, rl, settings, seed=start.seed, total=start.total), roller, prompts
 
 
-def _rejection(start: Start) -> tuple[StageAlgorithm, Limited]:
+def _rejection(start: Start) -> Made:
     roller, prompts = _sampled(start)
-    return Rejection(start.policy, roller), prompts
+    return Rejection(start.policy, roller), roller, prompts
 
 
 def _sampled(start: Start) -> tuple[Roller, Prompts]:
@@ -114,9 +117,9 @@ def _sampled(start: Start) -> tuple[Roller, Prompts]:
 
 
 METHODS: Mapping[str, Method] = {
-    "sft": Method(needs=("response",), samples=False, make=_sft),
-    "dpo": Method(needs=("response", "rejected"), samples=False, make=_dpo),
-    "grpo": Method(needs=(), samples=True, make=_grpo),
-    "ppo": Method(needs=(), samples=True, make=_ppo),
-    "rejection": Method(needs=(), samples=True, make=_rejection),
+    "sft": Method(needs=("response",), make=_sft),
+    "dpo": Method(needs=("response", "rejected"), make=_dpo),
+    "grpo": Method(needs=(), make=_grpo),
+    "ppo": Method(needs=(), make=_ppo),
+    "rejection": Method(needs=(), make=_rejection),
 }

@@ -128,7 +128,7 @@ def _staged(
     staged = []
     for stage, task in zip(config.stages, tasks, strict=True):
         own = config.for_stage(stage)
-        if wants_encoder(own, stage.method):
+        if wants_encoder(own, stage):
             folder = encoder_folder(own, task, policy)
             if accelerator.is_main_process:
                 fit_encoder_once(own, task, policy, folder, diagnostics.say)
@@ -141,7 +141,7 @@ def _staged(
 def _check_rewards(staged: tuple[Config, ...], policy: Policy, num_processes: int) -> None:
     """UserError where a later stage's reward can't be had: before the stages that come first, not after them."""
     for config, stage in zip(staged, staged[0].stages, strict=True):
-        if not METHODS[stage.method].samples:
+        if not stage.samples:
             continue
         reward = config.reward
         if reward.combine == "lagrangian" and num_processes > 1:

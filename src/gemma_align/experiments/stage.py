@@ -1,6 +1,7 @@
 """One stage of a run: updates, and between them evaluation, the best adapter, and checkpoints."""
 
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,23 +49,15 @@ class StageRun:
         seed = session.config.seed + index
         self._open = ExitStack()
         encoder = Encoder(session.policy.prompt_format, self.config.model.max_length, self.config.data.too_long)
-        method = METHODS[stage.method]
-        self.algorithm, encode = method.make(
-            Start(
-                self.config,
-                session.policy,
-                encoder,
-                seed,
-                self._open,
-                lambda values: total(values, session.accelerator),
-            )
-        )
+        total_of = partial(total, accelerator=session.accelerator)
+        start = Start(self.config, session.policy, encoder, seed, self._open, total_of)
+        self.algorithm, self.tuner, encode = METHODS[stage.method].make(start)
         examples, lengths = encode.within_limit(self.task.examples("train"))
         self.tune_examples, _ = encode.within_limit(self.task.examples("tune"))
         if session.folder is not None:
             session.diagnostics.say(f"{self.name}: {lengths.describe()}")
         training = self.config.training
-        if method.samples:
+        if stage.samples:
             training = training.model_copy(update={"batch_size": self.config.rl.num_prompts})
         session.policy.recompute_above(0 if training.gradient_checkpointing else training.max_tokens_per_microbatch)
         self.loop = Loop(
@@ -76,7 +69,7 @@ class StageRun:
             accelerator=session.accelerator,
             timer=session.diagnostics.timer,
         )
-        self.monitor = Monitor(self.config.monitor) if method.samples else None
+        self.monitor = Monitor(self.config.monitor) if stage.samples else None
         self.stopped = False
         if before is not None and before.stage == index:
             self.loop.restore(before)
@@ -179,15 +172,15 @@ class StageRun:
             if session.folder is not None:
                 session.folder.write_folder(session.folder.paths.adapter_best, session.policy.save)
         if session.folder is not None:
-            mark, unit = ", the best so far" if better else "", self.algorithm.tune_unit
+            mark, unit = ", the best so far" if better else "", self.tuner.tune_unit
             session.diagnostics.say(f"update {self.step}: tune loss {measures['loss']:.4f} {unit}{mark}")
-            if self.algorithm.shown:
-                session.diagnostics.say(f"  sampled, {self.algorithm.shown}")
+            if self.tuner.shown:
+                session.diagnostics.say(f"  sampled, {self.tuner.shown}")
 
     def _tune(self) -> dict[str, float]:
-        """What the algorithm says of the tune split, over all processes."""
+        """What is said of the tune split, over all processes."""
         with torch.no_grad():
-            sums, count = self.algorithm.tune(share(self.tune_examples, self.session.accelerator))
+            sums, count = self.tuner.tune(share(self.tune_examples, self.session.accelerator))
         return mean_metrics(sums, count, self.session.accelerator)
 
     def _tune_measures(self) -> dict[str, float]:

@@ -13,12 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from gemma_align.config import AUTO, Config
+from gemma_align.config import AUTO, Config, Stage
 from gemma_align.data.splits import fingerprint
 from gemma_align.data.task import LoadedTask
 from gemma_align.errors import RunDirError
 from gemma_align.experiments.files import json_text
-from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.reward_fit import fit_into
 from gemma_align.experiments.stage_pairs import with_pairs
 from gemma_align.models.policy import Policy
@@ -29,9 +28,9 @@ from gemma_align.trainers.loop_state import capture_rng, restore_rng
 Say = Callable[[str], None]
 
 
-def wants_encoder(config: Config, method: str) -> bool:
-    """Whether a stage of this method, with this configuration, needs one fitted."""
-    return METHODS[method].samples and config.reward.alpha > 0 and config.reward.encoder.path == AUTO
+def wants_encoder(config: Config, stage: Stage) -> bool:
+    """Whether a stage, with its configuration, needs one fitted."""
+    return stage.samples and config.reward.alpha > 0 and config.reward.encoder.path == AUTO
 
 
 def encoder_folder(config: Config, task: LoadedTask, policy: Policy) -> Path:

@@ -44,7 +44,6 @@ class GRPO:
 
     metrics = ("loss/policy", "loss/kl", *POLICY_METRICS)
     own = None
-    tune_unit = "(minus the score) a response"
 
     def __init__(self, policy: Policy, roller: Roller, rl: RLConfig, settings: GRPOConfig) -> None:
         """What is trained, and how it is sampled and scored.
@@ -72,11 +71,6 @@ class GRPO:
             advantages=self._advantages(scored),
         )
 
-    @property
-    def shown(self) -> str:
-        """A response of the last batch and its score."""
-        return self.roller.shown
-
     def told(self) -> tuple[dict[str, float], float]:
         """Scores, their parts, divergence, lengths; of the last batch."""
         return self.roller.told()
@@ -102,10 +96,6 @@ class GRPO:
             "loss/kl": kl_loss.item(),
             **policy_metrics(ratios, advantages, entropy, mask, totals, low, high),
         }
-
-    def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
-        """Greedy responses to the tune split: minus the score as `loss`, the score and its parts."""
-        return self.roller.greedy(examples)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Roller.state_dict`."""

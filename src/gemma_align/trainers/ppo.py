@@ -50,7 +50,6 @@ class PPO:
     """The two verbs of proximal policy optimization."""
 
     metrics = ("loss/policy", *VALUE_METRICS, *POLICY_METRICS)
-    tune_unit = "(minus the score) a response"
 
     def __init__(
         self,
@@ -115,11 +114,6 @@ class PPO:
             returns=returns,
         )
 
-    @property
-    def shown(self) -> str:
-        """A response of the last batch and its score."""
-        return self.roller.shown
-
     def told(self) -> tuple[dict[str, float], float]:
         """What the roller tells, and of the critic; of the last batch."""
         return self._told
@@ -152,10 +146,6 @@ class PPO:
         assert isinstance(self.critic, OwnCritic)
         loss, told = self._value_loss(self.critic(batch.responses), batch, totals)
         return self.settings.value_coef * loss, told
-
-    def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
-        """Greedy responses to the tune split: minus the score as `loss`, the score and its parts."""
-        return self.roller.greedy(examples)
 
     def state_dict(self) -> dict[str, Any]:
         """The roller's, the coefficient of the divergence, and the scores' statistics."""

@@ -39,7 +39,6 @@ class Rejection:
     num_passes = 1
     num_minibatches = 1
     own = None
-    tune_unit = "(minus the score) a response"
 
     def __init__(self, policy: Policy, roller: Roller) -> None:
         """`roller` samples the policy, scores the responses, and knows the reference."""
@@ -52,11 +51,6 @@ class Rejection:
         responses = scored.rollouts.responses
         return Batch(responses.select(best_of_groups(scored.scores.total, responses.prompt_of)))
 
-    @property
-    def shown(self) -> str:
-        """A response of the last batch and its score."""
-        return self.roller.shown
-
     def told(self) -> tuple[dict[str, float], float]:
         """Scores, their parts, divergence, lengths; of all samples of the last batch."""
         return self.roller.told()
@@ -67,10 +61,6 @@ class Rejection:
         mask = batch.responses.mask.to(logprobs.device)
         loss = masked_sum(sft_loss(logprobs, mask), mask) / totals.num_tokens
         return loss, {"loss/rejection": loss.item()}
-
-    def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
-        """Greedy responses to the tune split: minus the score as `loss`, the score and its parts."""
-        return self.roller.greedy(examples)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Roller.state_dict`."""

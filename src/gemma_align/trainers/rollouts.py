@@ -34,6 +34,8 @@ class Scored:
 class Roller:
     """Samples a policy and scores what it says."""
 
+    tune_unit = "(minus the score) a response"
+
     def __init__(
         self,
         policy: Policy,
@@ -77,7 +79,7 @@ class Roller:
             self.shown = f"score {float(scored.scores.total[0]):.2f}: {text[:200]}{'…' if len(text) > 200 else ''}"
         return scored
 
-    def greedy(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
+    def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
         """Sums over one greedy response to each example: `loss` is minus the score; and how many there are."""
         sampling = Sampling(self.rl.max_response_tokens, temperature=0.0)
         sums, count = self._account(self._scored(examples, 1, sampling))

@@ -53,7 +53,7 @@ def entropy_collapse(columns: Columns, window: int) -> float | None:
 def clip_saturation(columns: Columns, window: int) -> float | None:
     """Share of tokens cut, from either side."""
     low, high = columns.get("policy/clip_low"), columns.get("policy/clip_high")
-    return fmean([*low[-window:]]) + fmean([*high[-window:]]) if low and high else None
+    return fmean(low[-window:]) + fmean(high[-window:]) if low and high else None
 
 
 def length_drift(columns: Columns, window: int) -> float | None:

@@ -215,7 +215,8 @@ def _worst(config: Config, each: int) -> tuple[Responses, Responses]:
 
 def _update(policy: Policy, config: Config, meter: Meter, algorithm: Algorithm) -> None:
     settings = config.training.model_copy(update={"batch_size": 1, "max_steps": 2})
-    weights = dict(policy.trainable()) | (dict(algorithm.own.weights) if algorithm.own else {})
+    # Not `loop.weights`: a timer that knows the loop makes a cycle, which keeps both alive until the garbage collector
+    weights = {**policy.trainable(), **(algorithm.own.weights if algorithm.own else {})}
 
     @contextmanager
     def timer(phase: str) -> Iterator[None]:
