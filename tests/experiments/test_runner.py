@@ -1,5 +1,9 @@
-"""Whole runs through the real command line, on the tiny model: what they leave, and that a kill changes nothing."""
+"""Whole runs through the real command line, on the tiny model: what they leave, and that a kill changes nothing.
 
+Runs that nobody kills are made in this process: importing everything anew takes longer than they do.
+"""
+
+import io
 import json
 import os
 import re
@@ -8,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -15,6 +20,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
+from gemma_align.cli import main
 from gemma_align.config import load_config
 from gemma_align.data.tasks import load_task
 from gemma_align.models.checkpoints import load_checkpoint
@@ -35,8 +41,23 @@ def command(folder, *overrides, launcher=("-m", "gemma_align"), config=SMOKE):
     return [sys.executable, *launcher, "run", "--config", str(config), f"output_dir={folder}", *overrides]
 
 
-def run(folder, *overrides, **kwargs):
-    """Runs to the end; the output is shown where it fails."""
+def run(folder, *overrides, config=SMOKE):
+    """Runs to the end, and gives back what was said."""
+    status, output = attempt(folder, *overrides, config=config)
+    assert status == 0, output
+    return output
+
+
+def attempt(folder, *overrides, config=SMOKE):
+    """The exit status, and what was said."""
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        main(command(folder, *overrides, config=config)[3:])
+    return ended.value.code, said.getvalue()
+
+
+def run_elsewhere(folder, *overrides, **kwargs):
+    """The same in processes of its own."""
     done = subprocess.run(
         command(folder, *overrides, **kwargs), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=300
     )
@@ -166,8 +187,8 @@ def test_a_staged_run_starts_its_second_stage_from_the_first_one_s_policy(staged
     assert "pairs made of 24 examples, each reference against a corruption of it" in output
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     stages = {line["step"]: line["stage"] for line in lines}
-    assert stages[6] == "1-sft"
-    assert stages[7] == "2-dpo"
+    assert stages[6] == "sft"
+    assert stages[7] == "dpo"
     first = next(line for line in lines if line["step"] == 7 and "loss/dpo" in line)
     assert first["loss/dpo"] == pytest.approx(0.693147, abs=1e-4)  # the reference is the policy that SFT left
     assert first["reward/chosen"] == pytest.approx(0, abs=1e-4)
@@ -201,15 +222,19 @@ def test_a_run_that_was_killed_between_rollouts_ends_in_the_same_bits(sampled, t
     require_same_after_kill(sampled[0], tmp_path / "run", 9, PPO)
 
 
-def test_the_encoder_that_a_reward_asks_for_is_fitted_once_and_found_again(sampled):
+def test_the_encoder_that_a_reward_asks_for_and_a_supervised_stage_are_made_once_and_found_again(sampled):
     folder, output = sampled
     (encoder,) = (folder.parent / "encoders").iterdir()
+    (stage,) = (folder.parent / "stages").iterdir()
     assert "is fitted to 24 pairs (each reference against a corruption of it)" in output
     written = (encoder / "reward.json").stat().st_mtime_ns
     again = run(folder.parent / "again", config=PPO)
     assert "is fitted to" not in again
     assert encoder.name in again
     assert (encoder / "reward.json").stat().st_mtime_ns == written
+    assert f"the first 6 updates are taken from {stage}" in again
+    assert "sft  1/6" in output
+    assert "sft  1/6" not in again
     expected = finished_files(folder)
     assert {name: content == expected[name] for name, content in finished_files(folder.parent / "again").items()} == (
         dict.fromkeys(expected, True)
@@ -239,7 +264,7 @@ def test_two_processes_end_in_the_weights_of_one(tmp_path):
         "-m",
         "gemma_align",
     )
-    run(
+    run_elsewhere(
         folders[1],
         *overrides,
         "training.max_tokens_per_microbatch=150",
@@ -281,7 +306,7 @@ def test_the_best_adapter_by_a_task_measure(tmp_path):
 
 
 def test_debug_runs_a_few_batches_of_everything(tmp_path):
-    output = run(tmp_path / "run", "--debug")
+    output = run_elsewhere(tmp_path / "run", "--debug")
     updates = [line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if "loss/sft" in line]
     assert len(updates) == 3
     assert "rougeL" in output
@@ -316,12 +341,9 @@ def test_the_readmes_commands_are_there():
 
 def test_a_later_stage_s_reward_that_cannot_be_had_is_found_before_the_first(tmp_path):
     folder = tmp_path / "run"
-    done = subprocess.run(
-        command(folder, "reward.alpha=1", config=GRPO), env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 2
-    assert "reward.encoder.path" in done.stderr
-    assert "Traceback" not in done.stderr
+    status, said = attempt(folder, "reward.alpha=1", config=GRPO)
+    assert status == 2
+    assert "reward.encoder.path" in said
+    assert "Traceback" not in said
     assert not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text()
-    again = command(folder, "--debug", "evaluation.base=false", config=GRPO)
-    assert subprocess.run(again, env=ENVIRONMENT, cwd=ROOT, capture_output=True).returncode == 0
+    run(folder, "--debug", "evaluation.base=false", config=GRPO)

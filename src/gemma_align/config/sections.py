@@ -222,6 +222,8 @@ class CheckpointConfig(Section):
     """Updates between training checkpoints; 0: only at the end."""
     keep: Count = 2
     """Newest training checkpoints that stay on disk."""
+    reuse_stages: bool = True
+    """Keep supervised stages beside the run folder, and start after them where they are there already."""
     measure: Annotated[str, Field(min_length=1)] = "loss"
     """Of the tune split: the best adapter has the lowest `loss`, or the highest of any other measure."""
 

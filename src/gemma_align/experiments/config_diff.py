@@ -8,7 +8,15 @@ import yaml
 # Where a run is kept and watched, who judges it afterwards, and pairs that no run makes, say nothing about what it
 # computes, so they may change when a run goes on. (With a watch that rewinds, which checkpoints there are decides what
 # it goes back to: such a run is only the same bit for bit with the same checkpoints.)
-FREE = ("output_dir", "tracking", "checkpoint.every", "checkpoint.keep", "evaluation.judge", "pairs")
+FREE = (
+    "output_dir",
+    "tracking",
+    "checkpoint.every",
+    "checkpoint.keep",
+    "checkpoint.reuse_stages",
+    "evaluation.judge",
+    "pairs",
+)
 
 
 def config_differences(old_yaml: str, new_yaml: str) -> list[str]:

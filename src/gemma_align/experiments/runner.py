@@ -64,6 +64,11 @@ def train(session: Session) -> None:
         if state.stopped:
             session.diagnostics.say("the stability monitor ended the run here; what there is, is evaluated")
             return
+        if session.folder is not None and index < session.kept.num_supervised:
+            try:
+                session.kept.put(session.folder, index + 1)
+            except OSError as error:
+                session.diagnostics.say(f"this stage isn't kept for other runs: {error.strerror or error}")
 
 
 def evaluate_policies(session: Session) -> list[Evaluation]:

@@ -21,6 +21,7 @@ from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.stage_encoder import encoder_folder, fit_encoder_once, wants_encoder, with_path
+from gemma_align.experiments.stage_kept import KeptStages
 from gemma_align.experiments.stage_pairs import with_pairs
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.build import open_reward
@@ -40,7 +41,8 @@ class Session:
     tasks: tuple[LoadedTask, ...]  # the data of each stage
     policy: Policy
     diagnostics: Diagnostics
-    resumed: LoopState | None  # where an unfinished run goes on; None at a start
+    kept: KeptStages
+    resumed: LoopState | None  # where an unfinished run, or one whose first stages are kept, goes on; None at a start
 
     @property
     def task(self) -> LoadedTask:
@@ -67,7 +69,10 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
             device=device,
             num_rows=config.evaluation.num_rows,
         )
-        state = _saved_state(config) if resume else None
+        kept = KeptStages(config, tasks, policy, accelerator.num_processes)
+        taken = kept.take(folder) if folder is not None and _saved_state(config) is None else ""
+        accelerator.wait_for_everyone()
+        state = _saved_state(config)
         if folder is not None:
             folder.rewind(state.logs if state else {})
             folder.add_environment(
@@ -84,9 +89,11 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
         with Diagnostics(
             folder, trackers=trackers, project=config.tracking.project, resumed_at=state.step if state else None
         ) as diagnostics:
+            if taken:
+                diagnostics.say(taken)
             staged = _staged(config, tasks, policy, accelerator, diagnostics)
             _check_rewards(staged, policy, accelerator.num_processes)
-            yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, state)
+            yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, kept, state)
 
 
 def seed_everything(seed: int) -> None:

@@ -40,7 +40,9 @@ class StageRun:
         self.session = session
         self.index = index
         self.config = session.staged[index]
-        self.name = stage.method if len(session.config.stages) == 1 else f"{index + 1}-{stage.method}"
+        methods = [earlier.method for earlier in session.config.stages[: index + 1]]
+        times = methods.count(stage.method)
+        self.name = stage.method if times == 1 else f"{stage.method}-{times}"
         self.step = before.step if before else 0
         self.tokens_seen = before.tokens_seen if before else 0
         # What is best is best of its stage: another method's loss is another measure
