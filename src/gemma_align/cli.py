@@ -11,6 +11,7 @@ import typer
 from gemma_align import __version__
 from gemma_align.cli_options import ConfigPath, Debug, Overrides
 from gemma_align.cli_reward import pairs_app, reward_app
+from gemma_align.cli_study import study_app
 from gemma_align.errors import UserError
 from gemma_align.sandbox.commands import app as sandbox_app
 
@@ -25,6 +26,7 @@ config_app = typer.Typer(help="Look into configurations.", no_args_is_help=True,
 app.add_typer(config_app, name="config")
 app.add_typer(reward_app, name="reward")
 app.add_typer(pairs_app, name="pairs")
+app.add_typer(study_app, name="study")
 app.add_typer(sandbox_app, name="sandbox")
 
 Run = Annotated[

@@ -1,5 +1,6 @@
 """From what the user wrote (`data.train=…`) to the files or hub sets behind each split."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,19 @@ class Place:
     format: str
 
 
+_VARIABLE = re.compile(r"^\$\{?(\w+)")
+
+
 def find_places(spec: str, split: Split, format_name: str, known: Sequence[Known]) -> dict[Split, list[Place]]:
     """What stands behind `spec`, given for `split`, by split. A folder or hub id may hold the other splits as well.
 
     A folder is searched (itself and one level below) for the known files; one that holds a single data file of any
-    other name stands for that file. Raises DataError where nothing is found, with what was looked for.
+    other name stands for that file. `$NAME` stands for an environment variable, so that a configuration is the same
+    text on every machine. Raises DataError where nothing is found, with what was looked for.
     """
+    spec = os.path.expandvars(spec)
+    if unset := _VARIABLE.search(spec):
+        raise DataError(f"data.{split}={spec}: the environment variable {unset[1]} isn't set; it should name a folder")
     try:
         path = Path(spec).expanduser()
         is_folder, exists, in_folder = path.is_dir(), path.exists(), path.parent.is_dir()

@@ -85,6 +85,8 @@ class StageRun:
         """All updates that are left; the state after the last one, which is saved."""
         every, eval_every = self.config.checkpoint.every, self.config.training.eval_every
         with self._open, self.session.diagnostics.stage(self.name, self.loop.total_steps, done=self.loop.step):
+            if self.monitor is not None and self.loop.step == 0 and eval_every:
+                self._evaluate()  # what a policy that is sampled has gained is held against its start
             for update in self.loop:
                 self._count(update)
                 self._watch(update)

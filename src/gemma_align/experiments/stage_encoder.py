@@ -42,7 +42,6 @@ def encoder_folder(config: Config, task: LoadedTask, policy: Policy) -> Path:
         "train": fingerprint(task.examples("train")),
         "tune": fingerprint(task.examples("tune")),
         "data_seed": config.data.seed,
-        "seed": config.seed,
         "encoder": reward.encoder.model_dump(mode="json", exclude={"path"}),
         "corruptions": [reward.clinical.model_dump(mode="json"), reward.code.model_dump(mode="json")],
         "weights": policy.info.fingerprint,
@@ -71,7 +70,9 @@ def fit_encoder_once(config: Config, task: LoadedTask, policy: Policy, folder: P
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
         unfinished.mkdir(parents=True)
-        record = fit_into(unfinished, config, pairs, held_out, policy, say)
+        # The reward belongs to the data: runs with several seeds follow the same one
+        fitted = config.model_copy(update={"seed": config.data.seed})
+        record = fit_into(unfinished, fitted, pairs, held_out, policy, say)
         _put(unfinished, folder)
     except OSError as error:
         raise RunDirError(f"Could not write {folder}: {error.strerror or error}. Give another output_dir=…") from error

@@ -1,0 +1,156 @@
+"""The answer from records of known truth: who leads, what claims become, what is said of hacking, what is refused."""
+
+import json
+import re
+
+import pytest
+from tests.experiments.study.records import course, record
+
+from gemma_align.config.study import Study
+from gemma_align.errors import RunDirError, UserError
+from gemma_align.experiments.study.answer import answer
+from gemma_align.experiments.study.page import MAX_BYTES, study_page
+
+
+def study(**changes):
+    settings = {
+        "title": "A <b>study</b>",
+        "seeds": [0, 1, 2],
+        "tasks": {"clinical": {}},
+        "measures": {"clinical": ["rougeL", "finished"]},
+        "methods": {
+            "base": {"config": "x.yml", "evaluate": True},
+            "sft": {"config": "x.yml", "start": "base"},
+            "grpo": {"config": "x.yml", "start": "sft"},
+            "direct": {"config": "x.yml", "start": "base"},
+        },
+        "claims": [
+            {"text": "GRPO improves on SFT", "better": "grpo", "than": "sft", "measure": "rougeL"},
+            {"text": "SFT first is more efficient", "better": "grpo", "than": "direct", "measure": "reward_per_token"},
+        ],
+    }
+    return Study.model_validate(settings | changes)
+
+
+def records(grpo=0.1, rise=1.0, direct=0.25):
+    found = {"base": record("base", 0, 0.1, evaluate=True)}
+    for seed in range(3):
+        jitter = 0.01 * seed
+        found[f"sft{seed}"] = record("sft", seed, 0.3)
+        found[f"grpo{seed}"] = record("grpo", seed, grpo, course=course([1 + jitter] * 20, proxy=(0.0, rise)))
+        found[f"direct{seed}"] = record("direct", seed, direct, course=course([0 + jitter] * 20, proxy=(0.0, rise)))
+    return found
+
+
+def test_the_best_leads_and_what_is_worse_does_not():
+    found = answer(study(), records(grpo=0.5), [])["tasks"]["clinical"]
+    assert found["leaders"]["rougeL"] == ["grpo"]
+    assert set(found["leaders"]["finished"]) == {"base", "sft", "grpo", "direct"}
+    assert re.match(r"clinical: the best rougeL is 0\.(49|50)", found["words"][0])
+    assert "by grpo" in found["words"][0]
+
+
+def test_what_cannot_be_told_apart_is_said_and_the_cheapest_named():
+    made = records(grpo=0.3)
+    for seed in range(3):
+        made[f"grpo{seed}"]["cost"]["seconds"] = 6000.0
+    words = "\n".join(answer(study(), made, [])["tasks"]["clinical"]["words"])
+    assert "It can't be told from" in words
+    assert "sft cost least (10 minutes of training)" in words
+
+
+@pytest.mark.parametrize(("mean", "holds"), [(0.5, True), (0.1, False), (0.3, None)])
+def test_a_claim_about_a_measure(mean, holds):
+    claim = answer(study(), records(grpo=mean), [])["claims"][0]
+    assert claim["holds"] is holds
+    assert claim["of_methods"]
+    assert claim["difference"]["mean"] == pytest.approx(mean - 0.3, abs=0.02)
+
+
+def test_a_claim_about_learning_is_welchs_interval_over_seeds():
+    claim = answer(study(), records(), [])["claims"][1]
+    assert claim["holds"] is True
+    assert claim["difference"]["mean"] == pytest.approx(1.0)
+    assert claim["difference"]["low"] == pytest.approx(1 - 2.7764 * (2 * 1e-4 / 3) ** 0.5, rel=1e-3)  # t(4)
+
+
+def test_claims_are_corrected_together():
+    alone = answer(study(claims=study().model_dump()["claims"][:1]), records(grpo=0.31), [])["claims"][0]
+    both = answer(study(), records(grpo=0.31), [])["claims"][0]
+    assert both["corrected"] >= alone["corrected"]
+
+
+def test_a_reward_that_rises_while_gold_falls_is_called_hacked():
+    found = answer(study(), records(grpo=0.1, rise=3.0), [])["tasks"]["clinical"]
+    assert found["hacking"]["grpo"]["kind"] == "hacked"
+    assert found["hacking"]["direct"]["kind"] == "improved"
+    assert any("grpo: the reward rose while rougeL fell: the reward is being hacked" in line for line in found["words"])
+
+
+def test_methods_of_one_seed_are_told_apart_as_models_only():
+    made = {name: r for name, r in records(grpo=0.5).items() if r["seed"] == 0}
+    found = answer(study(), made, ["clinical, sft, seed 1"])
+    words = "\n".join(found["tasks"]["clinical"]["words"])
+    assert "Nothing is said about the methods" in words
+    assert not found["claims"][0]["of_methods"]
+    assert found["claims"][1]["words"].startswith("open")
+    assert found["missing"] == ["clinical, sft, seed 1"]
+
+
+def test_a_claim_whose_cells_are_not_done_is_not_settled():
+    made = {name: r for name, r in records().items() if r["method"] != "grpo"}
+    assert [claim["words"] for claim in answer(study(), made, [])["claims"]] == ["not settled: its cells aren't done"] * 2
+
+
+def test_the_budget_is_looked_at():
+    assert answer(study(), records(), [])["tasks"]["clinical"]["budget"]["equal"]
+    made = records()
+    made["direct0"]["cost"]["reward_calls"] = 100
+    budget = answer(study(), made, [])["tasks"]["clinical"]["budget"]
+    assert not budget["equal"]
+    assert budget["spread"] == pytest.approx((320 - (320 + 320 + 100) / 3) / 320)
+
+
+def test_rewards_of_other_settings_are_other_numbers():
+    made = records()
+    for seed in range(3):
+        made[f"direct{seed}"]["config"] = "reward: {beta: 0}\nstages: []\n"
+    learning = answer(study(), made, [])["tasks"]["clinical"]["learning"]
+    assert learning["grpo"]["reward"] != learning["direct"]["reward"]
+    made["direct0"]["course"][-2]["rollout/tokens"] = 1000.0
+    assert answer(study(), made, [])["tasks"]["clinical"]["learning"]["grpo"]["budget_tokens"] == 3200.0
+
+
+def test_cells_that_were_evaluated_differently_are_refused():
+    made = records()
+    made["sft1"]["models"]["tuned"] = made["sft1"]["models"]["tuned"] | {
+        "about": made["sft0"]["models"]["tuned"]["about"] | {"decoding.max_new_tokens": 64}
+    }
+    with pytest.raises(RunDirError, match=r"decoding\.max_new_tokens: .*48.*64"):
+        answer(study(), made, [])
+
+
+def test_a_measure_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(UserError, match=r"no 'bleu'; it measures rougeL, finished"):
+        answer(study(measures={"clinical": ["bleu"]}), records(), [])
+
+
+def test_nothing_done_is_an_error():
+    with pytest.raises(UserError, match="no cell of this study is done yet"):
+        answer(study(), {}, ["x"])
+
+
+def test_the_page_holds_the_numbers_escapes_texts_and_stays_small():
+    made = records(grpo=0.5)
+    made["sft0"]["models"]["tuned"]["responses"][0] = "</script><script>alert(1)</script>"
+    found = answer(study(), made, ["clinical, x"])
+    page = study_page(found)
+    assert len(page.encode()) < MAX_BYTES / 2
+    assert "A &lt;b&gt;study&lt;/b&gt;" in page
+    assert "alert(1)" in page
+    assert "<script>alert(1)" not in page
+    mean = found["tasks"]["clinical"]["methods"]["grpo"]["values"]["rougeL"]["mean"]
+    assert f"{mean:.3f} [" in page
+    assert "Not done yet, so not in here: clinical, x." in page
+    assert "https://" not in page.split('<script type="text/plain"')[0]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found

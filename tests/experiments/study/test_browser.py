@@ -1,0 +1,70 @@
+"""The report in a real browser: plots are drawn, filters work, nothing complains, at two widths."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from tests.experiments.study.records import record
+from tests.experiments.study.test_answer import records, study
+
+from gemma_align.experiments.study.answer import answer
+from gemma_align.experiments.study.page import study_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+# What a person would do, and what is there afterwards, written where the test can read it
+PROBE = """
+<script>(async () => {
+  const until = async (ready) => { for (let i = 0; i < 400 && !ready(); i++) await new Promise((go) => setTimeout(go, 25)); };
+  await until(() => document.documentElement.dataset.ready === "yes");
+  const one = (selector) => document.querySelector(selector), said = {};
+  const set = (selector, value) => { const e = one(selector); e.value = value; e.dispatchEvent(new Event("input", { bubbles: true })); };
+  const count = () => one("[data-count]").textContent;
+  said.plots = document.querySelectorAll(".plot .main-svg").length;
+  said.drawn = document.querySelectorAll(".plot .points path, .plot .js-line").length;
+  said.all = count();
+  set("[data-filter=method]", "sft"); said.method = count(); set("[data-filter=method]", "");
+  set("[data-filter=text]", "needle"); said.text = count(); set("[data-filter=text]", "");
+  one("[data-filter=unfinished]").click(); said.unfinished = count();
+  const before = one("[data-plot=parts]").data[0].y[0];
+  const choice = one("[data-choose=parts]"); choice.value = "direct"; choice.dispatchEvent(new Event("change", { bubbles: true }));
+  said.parts = [before, one("[data-plot=parts]").data[0].y[0]];
+  said.wider = document.documentElement.scrollWidth - innerWidth;
+  const out = document.createElement("pre"); out.id = "probe"; out.textContent = JSON.stringify(said); document.body.append(out);
+})();</script>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package is called chromium)")
+@pytest.mark.parametrize("width", [1300, 500])
+def test_plots_are_drawn_and_filters_work(tmp_path, width):
+    made = records(grpo=0.5)
+    made["sft0"]["models"]["tuned"]["responses"][0] = "a Needle in it"
+    made["sft0"]["models"]["tuned"]["columns"]["finished"][0] = 0.0
+    made["base"] = record("base", 0, 0.1, evaluate=True)
+    page = tmp_path / "report.html"
+    page.write_text(study_page(answer(study(), made, [])).replace("</body>", f"{PROBE}</body>"))
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+        + [f"--window-size={width},2000", "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}"]
+        + ["--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert complaints == []
+    found = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout)
+    assert found, done.stderr[-2000:]
+    said = json.loads(html.unescape(found[1]))
+    assert said["plots"] >= 5
+    assert said["drawn"] >= 10
+    assert said["all"] == "96 responses"  # 24 examples of 40, by 4 models
+    assert said["method"] == "24 responses"
+    assert said["text"] == "1 responses"
+    assert said["unfinished"] == "1 responses"
+    assert said["parts"] == [1.0, 0.0]
+    assert said["wider"] <= 0
