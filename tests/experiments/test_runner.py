@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from safetensors.torch import load_file
 
@@ -133,6 +134,20 @@ def test_the_trained_policy_and_its_base_can_be_sampled(unbroken):
         said = {x["id"]: x["response"] for x in lines if x["model"] == name}
         texts = Policy.from_run(folder, base=base).generate(examples, 1, Sampling(max_tokens=16, temperature=0.0)).texts
         assert [said.get(e.id, text) for e, text in zip(examples, texts, strict=True)] == list(texts)
+
+
+def test_adapters_carry_a_model_card_that_the_hub_can_read(unbroken):
+    folder, _ = unbroken
+    measures = json.loads((folder / "evaluation.json").read_text())["measures"]
+    for name, which in (("adapter", "after the last update"), ("adapter_best", "best on the tune split")):
+        card = ModelCard.load(folder / name / "README.md")
+        assert which in card.content
+        assert "6 updates" in card.text
+        assert f"| response_loss | {measures['response_loss']['mean']:.3f} [" in card.text
+        assert "{" not in card.text
+        found = {result.metric_type: result.metric_value for result in card.data.eval_results}
+        assert found["rougeL"] == pytest.approx(measures["rougeL"]["mean"], abs=1e-4)
+        assert card.data.library_name == "peft"
 
 
 def free_port():

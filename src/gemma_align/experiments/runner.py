@@ -12,6 +12,7 @@ from gemma_align.config import Config, debug_config
 from gemma_align.evaluation.evaluate import Evaluation
 from gemma_align.experiments.kept import evaluated_once
 from gemma_align.experiments.measuring import measure, write_results
+from gemma_align.experiments.run_card import write_run_cards
 from gemma_align.experiments.run_dir import AlreadyFinished
 from gemma_align.experiments.session import Session, start
 from gemma_align.experiments.stage import StageRun
@@ -103,6 +104,7 @@ def report(session: Session, evaluations: list[Evaluation]) -> None:
     """evaluation.json, the responses in samples.jsonl, and on the screen tables and a few responses."""
     if session.folder is not None:
         write_results(session.folder, evaluations, session.config.evaluation.num_shown)
+        write_run_cards(session.folder.paths, session.config, session.policy.info)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,8 @@ def test_methods_of_one_seed_are_told_apart_as_models_only():
 
 def test_a_claim_whose_cells_are_not_done_is_not_settled():
     made = {name: r for name, r in records().items() if r["method"] != "grpo"}
-    assert [claim["words"] for claim in answer(study(), made, [])["claims"]] == ["not settled: its cells aren't done"] * 2
+    words = [claim["words"] for claim in answer(study(), made, [])["claims"]]
+    assert words == ["not settled: its cells aren't done"] * 2
 
 
 def test_the_budget_is_looked_at():

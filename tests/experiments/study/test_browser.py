@@ -14,14 +14,17 @@ from gemma_align.experiments.study.answer import answer
 from gemma_align.experiments.study.page import study_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", "--virtual-time-budget=20000")
+FLAGS += ("--enable-logging=stderr", "--v=0")  # what the page complains of
 
 # What a person would do, and what is there afterwards, written where the test can read it
 PROBE = """
 <script>(async () => {
-  const until = async (ready) => { for (let i = 0; i < 400 && !ready(); i++) await new Promise((go) => setTimeout(go, 25)); };
-  await until(() => document.documentElement.dataset.ready === "yes");
+  const ready = () => document.documentElement.dataset.ready === "yes";
+  for (let i = 0; i < 400 && !ready(); i++) await new Promise((go) => setTimeout(go, 25));
   const one = (selector) => document.querySelector(selector), said = {};
-  const set = (selector, value) => { const e = one(selector); e.value = value; e.dispatchEvent(new Event("input", { bubbles: true })); };
+  const tell = (element, event) => element.dispatchEvent(new Event(event, { bubbles: true }));
+  const set = (selector, value) => { one(selector).value = value; tell(one(selector), "input"); };
   const count = () => one("[data-count]").textContent;
   said.plots = document.querySelectorAll(".plot .main-svg").length;
   said.drawn = document.querySelectorAll(".plot .points path, .plot .js-line").length;
@@ -30,10 +33,12 @@ PROBE = """
   set("[data-filter=text]", "needle"); said.text = count(); set("[data-filter=text]", "");
   one("[data-filter=unfinished]").click(); said.unfinished = count();
   const before = one("[data-plot=parts]").data[0].y[0];
-  const choice = one("[data-choose=parts]"); choice.value = "direct"; choice.dispatchEvent(new Event("change", { bubbles: true }));
+  one("[data-choose=parts]").value = "direct"; tell(one("[data-choose=parts]"), "change");
   said.parts = [before, one("[data-plot=parts]").data[0].y[0]];
   said.wider = document.documentElement.scrollWidth - innerWidth;
-  const out = document.createElement("pre"); out.id = "probe"; out.textContent = JSON.stringify(said); document.body.append(out);
+  const out = document.createElement("pre");
+  out.id = "probe"; out.textContent = JSON.stringify(said);
+  document.body.append(out);
 })();</script>
 """
 
@@ -48,9 +53,7 @@ def test_plots_are_drawn_and_filters_work(tmp_path, width):
     page = tmp_path / "report.html"
     page.write_text(study_page(answer(study(), made, [])).replace("</body>", f"{PROBE}</body>"))
     done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-        + [f"--window-size={width},2000", "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}"]
-        + ["--dump-dom", page.as_uri()],
+        [CHROMIUM, *FLAGS, f"--window-size={width},2000", f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,

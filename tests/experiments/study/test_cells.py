@@ -16,7 +16,12 @@ from gemma_align.experiments.study.record import read_archive, write_archive
 from gemma_align.experiments.study.run import Plan, _Pool, plan_study
 
 ROOT = Path(__file__).resolve().parents[3]
-RUN = "task: clinical\nstages: [{method: sft}]\nmodel: {checkpoint: tiny, max_length: 400}\nevaluation: {num_examples: 4}\n"
+RUN = """
+task: clinical
+stages: [{method: sft}]
+model: {checkpoint: tiny, max_length: 400}
+evaluation: {num_examples: 4}
+"""
 STUDY = """
 title: which?
 seeds: [3, 5]

@@ -17,11 +17,11 @@ import numpy as np
 
 from gemma_align.errors import UserError
 from gemma_align.evaluation.comparison import Result
+from gemma_align.experiments.cost import cost_of
 from gemma_align.experiments.evaluated import Model, read_evaluated
 from gemma_align.experiments.files import json_text
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell
-from gemma_align.experiments.study.cost import cost_of
 
 FORMAT = 1
 DIGITS = 6  # significant ones of a number that is kept
@@ -57,7 +57,7 @@ def record_of(cell: Cell) -> dict[str, Any]:
             "models": models,
             "course": [_kept(line) for line in metrics if "verdict" not in line],
             "verdicts": [{"step": line["step"], **line["verdict"]} for line in metrics if "verdict" in line],
-            "cost": asdict(cost_of(cell)),
+            "cost": asdict(cost_of(paths, cell.config)),
             "environment": {name: environment[name] for name in _ABOUT_ENVIRONMENT if name in environment},
             "weights": environment.get("checkpoint", {}).get("fingerprint"),
         }

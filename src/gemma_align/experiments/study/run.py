@@ -22,9 +22,10 @@ from rich.table import Table
 
 from gemma_align.config.study import Study, load_study
 from gemma_align.errors import RunDirError, UserError
+from gemma_align.experiments.cost import phases_of
 from gemma_align.experiments.lock import FolderLock
+from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell, cells_of, done
-from gemma_align.experiments.study.cost import minutes_of
 from gemma_align.experiments.study.record import read_archive
 
 POLL_SECONDS = 0.5
@@ -234,6 +235,11 @@ class _Pin:
 
     def __call__(self) -> None:
         os.sched_setaffinity(0, self._cores)
+
+
+def minutes_of(cell: Cell) -> float:
+    """Everything that the cell's log of times knows of."""
+    return sum(phases_of(RunPaths(cell.results)).values()) / 60
 
 
 def _start_of(cell: Cell) -> tuple[str, int, str] | None:
