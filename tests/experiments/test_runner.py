@@ -241,6 +241,14 @@ def test_the_encoder_that_a_reward_asks_for_and_a_supervised_stage_are_made_once
     )
 
 
+def test_a_run_that_trains_the_weights_its_reward_stands_on_is_refused_before_its_first_stage(tmp_path):
+    status, output = attempt(tmp_path / "run", "model.lora=null", "ppo.critic=trunk", config=PPO)
+    assert status == 2
+    assert "model.lora=null" in " ".join(output.split())
+    assert not list(tmp_path.glob("encoders/*")) + list(tmp_path.glob("encoders/.*"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def require_same_after_kill(unbroken, folder, update, config):
     kill_in_update(update, folder, config)
     run(folder, "--resume", config=config)

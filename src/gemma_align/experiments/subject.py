@@ -88,7 +88,9 @@ def open_policy(model: ModelConfig, adapter: Path | None, num_rows: int) -> Poli
 
 def untrained(config: Config) -> Policy:
     """The checkpoint without anything to train, for what stands on its weights."""
-    return Policy.load(config.model.model_copy(update={"lora": None}))
+    policy = Policy.load(config.model.model_copy(update={"lora": None}))
+    policy.model.requires_grad_(False)
+    return policy
 
 
 def open_subject(config: Config, adapter: Path | None) -> Subject:
