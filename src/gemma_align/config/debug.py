@@ -15,6 +15,7 @@ _AT_MOST: Mapping[str, Mapping[str, int]] = {
         "max_new_tokens": 16,
         "few_shot": 1,
         "num_samples": 2,
+        "best_of": 2,
         "num_rows": 2,
         "num_shown": 2,
     },

@@ -199,7 +199,12 @@ class EvaluationConfig(Section):
     """Sampled responses to each prompt beside the greedy one, for pass@k; only the task `code` has such measures.
     0: none."""
     temperature: Positive = 0.8
-    """Of these samples; everything else is decoded greedily."""
+    """Of these samples; everything else but `best_of` is decoded greedily."""
+    best_of: CountOrZero = 0
+    """Evaluate also the best of so many samples to each prompt by the `reward`: of the tuned model, or where nothing is
+    tuned of the base model. What a method that follows that reward has to beat; 0: don't."""
+    best_of_temperature: Positive = 1.0
+    """Of its samples; 1: they are the policy's own, as in rollouts."""
     num_rows: Count = 16
     """Responses decoded side by side: more is faster and takes more memory."""
     num_shown: CountOrZero = 3
