@@ -244,6 +244,20 @@ def test_a_stage_with_replaced_groups_goes_on_in_the_same_bits():
     require_exact_resume(loop, lambda: loop(seed=99, moved=0.3))
 
 
+def test_nearing_the_limit_is_a_part_of_the_score():
+    policy = tiny_policy(moved=0.1)
+    long = RL.model_copy(update={"max_response_tokens": 40})
+    plain, costly = (
+        make(policy, rl=long.model_copy(update={"overlong_buffer": buffer})).roller.roll(PROMPTS) for buffer in (0, 30)
+    )
+    lengths = plain.rollouts.responses.mask.sum(dim=1)
+    assert lengths.min() < lengths.max() == 40
+    cost = (lengths - 10).clamp(min=0) / 30
+    torch.testing.assert_close(costly.scores.total, plain.scores.total - cost)
+    torch.testing.assert_close(costly.scores.parts["overlong"], -cost)
+    assert "overlong" not in plain.scores.parts
+
+
 # --- exactness
 
 

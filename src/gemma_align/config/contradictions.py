@@ -96,6 +96,11 @@ def _methods(config: "Config") -> list[Contradiction]:
         own = config.for_stage(stage)
         if stage.method == "ppo":
             found += _ppo(own)
+        if stage.samples and own.rl.overlong_buffer > own.rl.max_response_tokens:
+            message = (
+                f"wanted at most rl.max_response_tokens={own.rl.max_response_tokens}, which it is a part of, given "
+            )
+            found.append(Contradiction(("rl.overlong_buffer",), f"{message}{own.rl.overlong_buffer}"))
         if stage.method in ("grpo", "rejection") and own.rl.group_size == 1:
             message = f"wanted at least 2 for {stage.method}, which holds responses against each other, given 1"
             found.append(Contradiction(("rl.group_size",), message))

@@ -156,6 +156,8 @@ class RLConfig(Section):
     """Responses sampled for each prompt."""
     max_response_tokens: Count = 48
     """Longest response that is sampled."""
+    overlong_buffer: CountOrZero = 0
+    """Tokens before that limit over which the score falls evenly by 1 in all (DAPO); 0: it doesn't."""
     temperature: Positive = 1.0
     """Of sampling, and of every log-probability that is compared with it."""
     kl_coef: NotNegative = 0.05

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemma_align.config import RLConfig
-from gemma_align.core.advantages import Total
+from gemma_align.core.advantages import Total, overlong
 from gemma_align.core.kl import kl_estimate, log_ratio
 from gemma_align.data.splits import hashed
 from gemma_align.models.reference import Reference
@@ -142,7 +142,12 @@ class Roller:
             ref_logprobs = self.policy.logprobs(rollouts.responses, temperature).cpu()
         asked = [examples[p] for p in rollouts.responses.prompt_of.tolist()]
         answers = self._answers(rollouts, ref_logprobs if temperature == 1.0 else None)
-        return Scored(rollouts, ref_logprobs, self.reward.score(asked, answers))
+        scores = self.reward.score(asked, answers)
+        if self.rl.overlong_buffer:
+            lengths = rollouts.responses.mask.sum(dim=1)
+            cost = overlong(lengths, sampling.max_tokens, self.rl.overlong_buffer)
+            scores = Scores(scores.total + cost, {**scores.parts, "overlong": cost})
+        return Scored(rollouts, ref_logprobs, scores)
 
     def _answers(self, rollouts: Rollouts, ref_logprobs: Float[Tensor, "N T"] | None) -> list[Answer]:
         """As a reward reads them. Log-probabilities at another temperature aren't the reference's."""
