@@ -389,6 +389,10 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
             "data.format: wanted auto or the format of 'x.csv', given 'builtin'",
         ),
         (
+            ["data.balance=harmful"],
+            "data.balance: wanted null, as only requests of the task safety are labelled so, given 'harmful'",
+        ),
+        (
             ["data.format=mbpp", "data.train=x.jsonl"],
             "data.format: wanted a format of the task 'clinical', given 'mbpp' (code)",
         ),

@@ -86,6 +86,9 @@ def _formats(data: "DataConfig", task: str) -> list[Contradiction]:
     if _TASK_OF_FORMAT.get(data.format, task) != task:
         message = f"wanted a format of the task '{task}', given '{data.format}' ({_TASK_OF_FORMAT[data.format]})"
         found.append(Contradiction(("data.format", "task"), message))
+    if data.balance is not None and task != "safety":
+        message = f"wanted null, as only requests of the task safety are labelled so, given '{data.balance}'"
+        found.append(Contradiction(("data.balance", "task"), message))
     return found
 
 

@@ -111,6 +111,8 @@ class DataConfig(Section):
     """As above."""
     max_report_examples: Count | None = None
     """As above."""
+    balance: Literal["harmful"] | None = None
+    """Train on as many harmful requests as others, drawn with `data.seed`, for RL on the task safety; null: on all."""
     too_long: Literal["truncate", "drop"] = "truncate"
     """An example over `model.max_length`: cut the middle of its prompt, or drop it. Both are counted."""
 

@@ -138,13 +138,21 @@ def _staged(
     for stage, task in zip(config.stages, tasks, strict=True):
         own = config.for_stage(stage)
         if _reads_reward(config, stage) and wants_encoder(own):
-            folder = encoder_folder(own, task, policy)
+            pairs = _whole(own, task)
+            folder = encoder_folder(own, pairs, policy)
             if accelerator.is_main_process:
-                fit_encoder_once(own, task, _stands_on(own, stage, policy), folder, diagnostics.say)
+                fit_encoder_once(own, pairs, _stands_on(own, stage, policy), folder, diagnostics.say)
             accelerator.wait_for_everyone()
             own = with_path(own, folder)
         staged.append(own)
     return tuple(staged)
+
+
+def _whole(config: Config, task: LoadedTask) -> LoadedTask:
+    """A stage's data, and where it samples a balanced part of it, all: the pairs that an encoder is fitted to."""
+    if config.data.balance is None:
+        return task
+    return load_task(config.task, config.data.model_copy(update={"balance": None}))
 
 
 def _reads_reward(config: Config, stage: Stage) -> bool:
