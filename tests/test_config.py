@@ -355,6 +355,16 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
             "rl.group_size: wanted at least 2 for rejection, which holds responses against each other, given 1",
         ),
         (
+            [
+                "stages.0.method=grpo",
+                "model.lora=null",
+                "reward.constraints.fluency.weight=0.1",
+                "rl.temperature=0.5",
+            ],
+            "rl.temperature: wanted 1, as at any other temperature reward.constraints.fluency reads the base model "
+            "itself, and model.lora=null trains it, given 0.5",
+        ),
+        (
             ["stages.0.method=grpo", "rl.overlong_buffer=49"],
             "rl.overlong_buffer: wanted at most rl.max_response_tokens=48, which it is a part of, given 49",
         ),

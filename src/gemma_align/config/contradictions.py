@@ -99,6 +99,12 @@ def _methods(config: "Config") -> list[Contradiction]:
         own = config.for_stage(stage)
         if stage.method == "ppo":
             found += _ppo(own)
+        if stage.samples and own.model.lora is None and own.reward.asks_reference and own.rl.temperature != 1:
+            message = (
+                "wanted 1, as at any other temperature reward.constraints.fluency reads the base model itself, "
+                f"and model.lora=null trains it, given {own.rl.temperature:g}"
+            )
+            found.append(Contradiction(("rl.temperature", "reward.constraints.fluency.weight", "model.lora"), message))
         if stage.samples and own.rl.overlong_buffer > own.rl.max_response_tokens:
             message = (
                 f"wanted at most rl.max_response_tokens={own.rl.max_response_tokens}, which it is a part of, given "
