@@ -298,8 +298,8 @@ def test_what_is_missing_is_named(write: Write) -> None:
         ("stages.0.trainig.batch_size=2", "stages.0.trainig: no such setting; did you mean 'training'?"),
         ("model.lora.alhpa=2", "model.lora.alhpa: no such setting; did you mean 'alpha'?"),
         ("alpha=1", "alpha: no such setting; did you mean 'model.lora.alpha'?"),
-        ("rl.gama=1", "rl.gama: no such setting; there are num_prompts, group_size, max_response_tokens, temperature, "
-         "kl_coef, clip_eps"),
+        ("rl.gama=1", "rl.gama: no such setting; there are num_prompts, group_size, max_response_tokens, "
+         "overlong_buffer, temperature, kl_coef, clip_eps"),
         ("seed=true", "seed: wanted a whole number of at least 0 and below 4294967296, given true"),
         ("debug=yes", "debug: wanted true or false, given the text 'yes'"),
         ("debug=1", "debug: wanted true or false, given 1"),
@@ -355,6 +355,20 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
             "rl.group_size: wanted at least 2 for rejection, which holds responses against each other, given 1",
         ),
         (
+            [
+                "stages.0.method=grpo",
+                "model.lora=null",
+                "reward.constraints.fluency.weight=0.1",
+                "rl.temperature=0.5",
+            ],
+            "rl.temperature: wanted 1, as at any other temperature reward.constraints.fluency reads the base model "
+            "itself, and model.lora=null trains it, given 0.5",
+        ),
+        (
+            ["stages.0.method=grpo", "rl.overlong_buffer=49"],
+            "rl.overlong_buffer: wanted at most rl.max_response_tokens=48, which it is a part of, given 49",
+        ),
+        (
             ["stages.0.method=ppo", "model.lora=null", "ppo.critic=own"],
             "ppo.critic: wanted trunk, as an own critic stands on the frozen base and model.lora=null trains it, "
             "given own",
@@ -383,6 +397,10 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
         (
             ["data.format=builtin", "data.report=x.csv"],
             "data.format: wanted auto or the format of 'x.csv', given 'builtin'",
+        ),
+        (
+            ["data.balance=harmful"],
+            "data.balance: wanted null, as only requests of the task safety are labelled so, given 'harmful'",
         ),
         (
             ["data.format=mbpp", "data.train=x.jsonl"],

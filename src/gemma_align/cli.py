@@ -174,7 +174,7 @@ def compare_command(
     ],
     against: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Differences to this one alone, or to `base`; else all pairs."),
+        typer.Option(metavar="RUN", help="Differences to this one alone, to `base` or `best_of_N`; else all pairs."),
     ] = None,
     separate: Annotated[
         bool, typer.Option("--separate", help="Every run by itself, runs of one method with other seeds too.")
@@ -205,7 +205,9 @@ def judge_command(
     api_key_env: Annotated[
         str | None, typer.Option(metavar="NAME", help="The environment variable that holds the endpoint's key.")
     ] = None,
-    against: Annotated[str, typer.Option(metavar="NAME", help="Of a single run: base or few_shot.")] = "base",
+    against: Annotated[
+        str, typer.Option(metavar="NAME", help="Of a single run: base, few_shot or best_of_N.")
+    ] = "base",
     num_examples: Annotated[int | None, typer.Option(min=1, help="At most so many; else all.")] = None,
 ) -> None:
     """Let a model say which of two stored responses is better, each pair in both orders."""

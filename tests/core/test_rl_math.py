@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from gemma_align.core.advantages import explained_variance, gae, group_relative, leave_one_out, token_rewards, whiten
+from gemma_align.core.advantages import (
+    explained_variance,
+    gae,
+    group_relative,
+    leave_one_out,
+    overlong,
+    token_rewards,
+    whiten,
+)
 from gemma_align.core.kl import MAX_LOG_RATIO, adapted, kl_estimate, log_ratio
 from gemma_align.core.surrogate import clipped, clipped_surrogate, clipped_value_loss, of_ratios
 
@@ -83,6 +91,12 @@ def test_groups_by_hand():
     torch.testing.assert_close(
         leave_one_out(scores, GROUP), torch.tensor([-2.0, 2.0, -1.5, -1.5, 3.0, 0.0])
     )  # others: 3, 1; 3.5, 3.5, 2; none
+
+
+def test_nearing_the_limit_costs_evenly():
+    lengths = torch.tensor([0, 1, 12, 13, 14, 16])
+    assert overlong(lengths, 16, 4).tolist() == [0.0, 0.0, 0.0, -0.25, -0.5, -1.0]
+    assert overlong(lengths, 16, 16).tolist() == [0.0, -1 / 16, -0.75, -13 / 16, -14 / 16, -1.0]
 
 
 @pytest.mark.parametrize("scale", ["group", "none"])

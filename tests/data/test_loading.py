@@ -25,6 +25,7 @@ class Settings:
     max_train_examples: int | None = None
     max_tune_examples: int | None = None
     max_report_examples: int | None = None
+    balance: str | None = None
 
 
 def rows_file(path, *prompts, **fields):
@@ -87,6 +88,44 @@ def test_one_file_is_cut_by_a_seeded_hash(tmp_path):
     assert first.report.sources[0].kept == {"train": 81, "tune": 9, "report": 10}
     assert any("cut from train" in note for note in first.report.notes)
     assert first.examples("train")[0].cue == "Clinical note:"
+
+
+def requests(tmp_path, harmful, safe, unlabelled=0):
+    path, texts = tmp_path / "own.jsonl", iter(sentences(0, harmful + safe + unlabelled))
+    rows = [{"prompt": next(texts), "checks": {"harmful": True}} for _ in range(harmful)]
+    rows += [{"prompt": next(texts), "checks": {"harmful": False}} for _ in range(safe)]
+    rows += [{"prompt": next(texts)} for _ in range(unlabelled)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"train": str(path), "tune": "builtin", "report": "builtin"}
+
+
+def kinds(task):
+    found = [e.checks.get("harmful") is True for e in task.examples("train")]
+    return sum(found), len(found) - sum(found)
+
+
+def test_train_is_balanced_where_it_is_asked_for(tmp_path):
+    places = requests(tmp_path, harmful=5, safe=8, unlabelled=12)
+    assert kinds(load_task("safety", Settings(**places))) == (5, 20)
+    task = load_task("safety", Settings(**places, balance="harmful"))
+    assert kinds(task) == (5, 5)
+    assert "train: 10 of 25 drawn, one half harmful (balance)" in task.report.notes
+    everything = prompts(load_task("safety", Settings(**places)), "train")
+    assert prompts(task, "train") == [p for p in everything if p in prompts(task, "train")]  # in their order
+    small = load_task("safety", Settings(**places, balance="harmful", max_train_examples=7))
+    assert kinds(small) == (3, 3)
+    assert set(prompts(small, "train")) < set(prompts(task, "train"))
+    other = load_task("safety", Settings(**places, balance="harmful", seed=1))
+    assert prompts(other, "train") != prompts(task, "train")
+    builtin = load_task("safety", Settings(num_builtin=30, balance="harmful"))
+    assert kinds(builtin)[0] == kinds(builtin)[1] > 5
+    assert len(builtin.examples("report")) == 30
+
+
+@pytest.mark.parametrize(("harmful", "safe"), [(4, 0), (0, 4)])
+def test_data_of_one_kind_can_not_be_balanced(tmp_path, harmful, safe):
+    with pytest.raises(DataError, match=f"both kinds, but {harmful} are harmful and {safe} are not"):
+        load_task("safety", Settings(**requests(tmp_path, harmful, safe), balance="harmful"))
 
 
 def test_rows_with_one_beginning_are_cut_together(tmp_path):

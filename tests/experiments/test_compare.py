@@ -179,6 +179,52 @@ def test_seeds_alone_are_compared_with_each_other_or_with_the_base(tmp_path):
     assert all(row.method for row in pair.rows)
 
 
+def with_best(folder, seed, of=0.3, overrides=(), **about):
+    """A run that also holds the best of 4."""
+    drawn = {"decoding": {"temperature": 1.0, "best_of": 4} | about}
+    best = evaluation("best_of_4", of, seed + 50, text=True, **drawn)
+    return make(
+        folder,
+        evaluation("tuned", 0, seed),
+        evaluation("base", -0.1, 1000),
+        best,
+        overrides=[f"seed={seed}", *overrides],
+    )
+
+
+def test_the_best_of_n_of_one_method_is_held_against_another(tmp_path):
+    folders = [with_best(tmp_path / f"sft-{s}", s) for s in (0, 1, 2)]
+    folders += [other(tmp_path / f"rl-{s}", s, 0.1) for s in (0, 1, 2)]
+    found, _ = printed(folders)
+    assert [(p.first, p.second) for p in found.pairs] == [("sft", "rl")]
+    assert {"sft-0 best_of_4", "sft-2 best_of_4", "base"} <= set(found.runs)
+    assert "sft best_of_4" in found.methods
+    found, text = printed(folders, against="best_of_4")
+    assert [(p.first, p.second) for p in found.pairs] == [("sft best_of_4", "sft"), ("sft best_of_4", "rl")]
+    assert "sft best_of_4: 3 seeds" in text
+    for pair in found.pairs:
+        row = {row.measure: row for row in pair.rows}["rougeL"]
+        assert row.method is not None
+        assert row.runs.difference.mean < 0
+        assert "response_loss" not in {row.measure for row in pair.rows}
+    assert [p.first for p in printed(folders, against="sft best_of_4")[0].pairs] == ["sft best_of_4"] * 2
+
+
+def test_a_best_of_n_that_is_not_one_thing_is_refused(tmp_path):
+    a = with_best(tmp_path / "a", 0)
+    b = with_best(tmp_path / "b", 0, overrides=["training.learning_rate=0.002"])
+    with pytest.raises(UserError, match="several have one: give 'a best_of_4' or 'b best_of_4'"):
+        printed([a, b], against="best_of_4")
+    for name in ("best_of_8", "best_of_4"):
+        folders = [
+            a,
+            with_best(tmp_path / f"c-{name}", 1, best_of=4, temperature=0.5),
+            other(tmp_path / f"d-{name}", 0),
+        ]
+        with pytest.raises(UserError, match=f"--against {name}: no method has one of all its runs, sampled alike"):
+            printed(folders, against=name)
+
+
 def test_the_same_seed_twice_is_not_two_seeds(tmp_path):
     folders = [sft(tmp_path / "a", 0), sft(tmp_path / "b", 0), other(tmp_path / "c", 0)]
     with pytest.raises(UserError, match="a and b have the same configuration and the same seed"):

@@ -16,6 +16,7 @@ from gemma_align.errors import CheckpointError, ConfigError, DataError, RunDirEr
 from gemma_align.evaluation.neutral import neutral_loss
 from gemma_align.evaluation.summary import summary
 from gemma_align.experiments import evaluation
+from gemma_align.experiments.compare import compare_folders
 from gemma_align.experiments.evaluation import evaluate_models
 from gemma_align.experiments.evaluation_data import task_data
 from gemma_align.experiments.kept import evaluated_once
@@ -165,6 +166,74 @@ def test_neutral_loss_is_transformers_own_cross_entropy():
         assert record.response_tokens == ids.shape[1] - 1
         nats, tokens = nats + loss * record.response_tokens, tokens + record.response_tokens
     assert found.measures["response_loss"].mean == pytest.approx(nats / tokens, abs=1e-5)
+
+
+# --- the best of n samples by the reward
+
+BEST = ["evaluation.best_of=3", "reward.programmatic=1"]
+SMALL_ENCODER = ["reward.encoder.layers=1", "reward.encoder.width=32", "reward.encoder.epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory):
+    """A run of SFT alone that ends with the best of three by a reward whose encoder it fits itself."""
+    folder = tmp_path_factory.mktemp("best") / "run"
+    steps = ["training.max_steps=3", "training.learning_rate=3e-2", "training.eval_every=0"]
+    return run(config(*BEST, *steps, "reward.encoder.path=auto", *SMALL_ENCODER, f"output_dir={folder}"))
+
+
+def said(folder, model):
+    return [line["response"] for line in lines(folder) if line["model"] == model]
+
+
+def test_a_run_ends_with_the_best_of_n_of_what_it_tuned(chosen):
+    found = document(chosen)
+    best = found["best_of_3"]
+    assert (best["decoding"]["best_of"], best["decoding"]["temperature"]) == (3, 1.0)
+    assert best["data"] == found["data"]
+    assert best["spent"] == {"samples": 6, "tokens": best["spent"]["tokens"], "reward_calls": 6}
+    assert 6 <= best["spent"]["tokens"] <= 48
+    assert "rougeL" in best["difference"]
+    assert "response_loss" not in best["measures"]
+    log = (chosen / "run.log").read_text()
+    assert "clinical: evaluating best_of_3: 6 samples, " in log
+    assert "the reward's encoder is fitted to" in log
+
+
+def test_the_best_of_n_is_the_same_asked_for_afterwards(tmp_path, chosen):
+    (encoder,) = (chosen.parent / "encoders").iterdir()
+    given = [*BEST, f"reward.encoder.path={encoder}", "evaluation.num_rows=1"]
+    folders = evaluated(tmp_path / "out", *given, adapter=chosen, tasks=("clinical", "code"), neutral=True)
+    assert said(folders["clinical"], "best_of_3") == said(chosen, "best_of_3")
+    assert document(folders["clinical"])["best_of_3"]["spent"] == document(chosen)["best_of_3"]["spent"]
+    assert "best_of_3" not in document(folders["code"])  # the reward is one of notes
+    base = evaluated(tmp_path / "base", *given)["clinical"]
+    assert [line["model"] for line in lines(base)] == ["base", "base", "best_of_3", "best_of_3"]
+    assert said(base, "best_of_3") != said(chosen, "best_of_3")
+    (pair,) = compare_folders([chosen], against="best_of_3").pairs
+    assert (pair.first, pair.second) == ("run best_of_3", "run")
+
+
+def test_where_all_weights_were_trained_the_reward_reads_those_of_the_start(tmp_path, chosen):
+    """The policy's own would be another encoder's, and are refused."""
+    steps = ["model.lora=null", "training.max_steps=1", "training.learning_rate=1e-2", "evaluation.base=false"]
+    auto = ["reward.encoder.path=auto", *SMALL_ENCODER]
+    whole = run(config(*BEST, *steps, *auto, f"output_dir={chosen.parent}/whole"))
+    (encoder,) = (chosen.parent / "encoders").iterdir()  # that of the run before: it stands on the same weights
+    given = [*BEST, f"reward.encoder.path={encoder}", "evaluation.base=false"]
+    folder = evaluated(tmp_path / "out", *given, adapter=whole)["clinical"]
+    assert said(folder, "best_of_3") == said(whole, "best_of_3")
+
+
+def test_a_best_of_n_that_can_not_be_had_is_refused_before_anything_is_generated(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "measure", lambda *_, **__: pytest.fail("something was generated"))
+    with pytest.raises(ConfigError, match="task, clinical, which isn't evaluated"):
+        evaluated(tmp_path / "out", *BEST, tasks=("code",))
+    with pytest.raises(ConfigError, match="auto is fitted by `gemma-align run`"):
+        evaluated(tmp_path / "out", *BEST, "reward.encoder.path=auto")
+    with pytest.raises(ConfigError, match="wants a fitted encoder"):
+        run(config(*BEST, f"output_dir={tmp_path}/run"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 # --- data

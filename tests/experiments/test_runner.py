@@ -256,6 +256,26 @@ def test_the_encoder_that_a_reward_asks_for_and_a_supervised_stage_are_made_once
     )
 
 
+def test_groups_that_say_nothing_are_replaced_where_it_is_asked_for(tmp_path):
+    """The tiny model's notes are worth nothing, so nearly every group is dead."""
+    short = ["stages.0.training.max_steps=1", "stages.1.training.max_steps=2", "evaluation.base=false"]
+    run(tmp_path / "run", "grpo.max_refills=2", "reward.beta=0", *short, config=GRPO)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rolled = [line for line in lines if "loss/policy" in line]
+    assert len(rolled) == 2
+    for line in rolled:
+        assert 0 < line["rollout/refills"] <= 4
+        assert line["rollout/all_tokens"] == pytest.approx(line["rollout/tokens"] * 4 * (2 + line["rollout/refills"]))
+
+
+def test_a_run_that_trains_the_weights_its_reward_stands_on_is_refused_before_its_first_stage(tmp_path):
+    status, output = attempt(tmp_path / "run", "model.lora=null", "ppo.critic=trunk", config=PPO)
+    assert status == 2
+    assert "model.lora=null" in " ".join(output.split())
+    assert not list(tmp_path.glob("encoders/*")) + list(tmp_path.glob("encoders/.*"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def require_same_after_kill(unbroken, folder, update, config):
     kill_in_update(update, folder, config)
     run(folder, "--resume", config=config)

@@ -145,16 +145,6 @@ def test_the_table_is_the_policy_s_own_and_is_neither_trained_nor_saved():
     assert all(id(weight) != id(table) for weight in encoder.parameters())
 
 
-def test_the_table_is_copied_where_the_policy_trains_it():
-    policy = tiny_policy(lora=None)
-    encoder = made(SMALL, policy)
-    row = encoder.row(Example("a", "rain?"), "tea gladly")
-    before = encoder.head_scores([row])
-    with torch.no_grad():
-        policy.causal_lm.get_input_embeddings().weight.add_(1.0)
-    assert torch.equal(encoder.head_scores([row]), before)
-
-
 def test_gemma_s_matrices_leave_the_policy_as_it_was():
     policy = tiny_policy()
     names, values = list(policy.trainable()), [w.detach().clone() for w in policy.trainable().values()]
@@ -193,9 +183,16 @@ def test_gemma_reads_the_base_model_at_the_response_s_last_token():
             torch.testing.assert_close(found, slow, atol=1e-4, rtol=1e-4)
 
 
-def test_gemma_refuses_a_policy_that_trains_all_weights():
-    with pytest.raises(ConfigError, match="lora"):
-        build_encoder(GEMMA, tiny_policy(lora=None))
+@pytest.mark.parametrize("config", [SMALL, GEMMA, GEMMA_LORA], ids=["embeddings", "gemma", "lora"])
+def test_a_policy_that_trains_all_weights_is_refused_and_a_frozen_one_is_not(config):
+    policy = tiny_policy(lora=None)
+    with pytest.raises(ConfigError, match=f"backbone={config.backbone} .* model.lora=null .* minilm"):
+        build_encoder(config, policy)
+    policy.model.requires_grad_(False)
+    row = ((2, 9, 8), (7, 6))
+    torch.testing.assert_close(
+        made(config, policy).head_scores([Row(*row)]), made(config, tiny_policy()).head_scores([Row(*row)])
+    )
 
 
 def test_minilm_s_frozen_features_are_the_published_embeddings():

@@ -18,11 +18,12 @@ from tests.trainers.common import (
 from gemma_align.config import RLConfig
 from gemma_align.config.methods import GRPOConfig
 from gemma_align.trainers.grpo import GRPO, RolloutBatch
+from gemma_align.trainers.spares import Spares
 from gemma_align.types import Answer, Example
 
 
-def make(policy, term=vowels, rl=RL, seed=0, **settings) -> GRPO:
-    return GRPO(policy, make_roller(policy, term, rl, seed), rl, GRPOConfig(**settings))
+def make(policy, term=vowels, rl=RL, seed=0, spares=None, **settings) -> GRPO:
+    return GRPO(policy, make_roller(policy, term, rl, seed), rl, GRPOConfig(**settings), spares)
 
 
 # --- agreement
@@ -144,6 +145,117 @@ def test_the_reward_reads_the_reference_s_log_probabilities_without_the_end():
         assert len(known) == size - answer.finished
         assert list(known) == pytest.approx(scored.ref_logprobs[n, : len(known)].tolist())
     assert {answer.finished for answer in seen} == {True, False}
+
+
+# --- other prompts for groups that say nothing
+
+MUTE = ("0", "1")  # prompts whose responses all score alike, among the first three of PROMPTS
+SPARES = Spares(PROMPTS, max_refills=2, seed=7)
+
+
+def mostly(example: Example, answer: Answer) -> float:
+    return 0.3 if example.id in MUTE else vowels(example, answer)
+
+
+def flat(example: Example, answer: Answer) -> float:
+    return 0.3
+
+
+def prepared(grpo, examples):
+    with torch.no_grad():
+        return grpo.prepare(examples)
+
+
+def test_a_dead_group_is_replaced_by_a_whole_one_of_another_prompt_and_a_live_one_is_not():
+    policy = tiny_policy(moved=0.1)
+    asked = []
+
+    def term(example: Example, answer: Answer) -> float:
+        asked.append(example.id)
+        return mostly(example, answer)
+
+    grpo = make(policy, term=term, spares=SPARES)
+    batch = prepared(grpo, PROMPTS[:3])
+    expected, waiting = ["0", "1", "2"], ["0", "1"]  # the names of the groups that are dead
+    for _ in range(SPARES.max_refills):
+        names = [f"instead of {name}" for name in waiting]
+        drawn = [SPARES.instead_of(name, 0).id for name in names]
+        expected += drawn
+        waiting = [name for name, other in zip(names, drawn, strict=True) if other in MUTE]
+    assert asked == [name for name in expected for _ in range(4)]
+    live = [name for name in expected if name not in MUTE]
+    assert 1 < len(live) <= 3
+    assert batch.responses.prompt_of.tolist() == [p for p in range(len(live)) for _ in range(4)]
+    prompts = {e.id: policy.prompt_format.prompt_ids(e) for e in PROMPTS}
+    assert list(batch.responses.prompt_ids) == [prompts[name] for name in live]
+    assert (batch.advantages.view(-1, 4).std(dim=1) > 0).all()
+    with torch.no_grad():  # each row still stands beside its own
+        torch.testing.assert_close(policy.logprobs(batch.responses), batch.old_logprobs, rtol=1e-4, atol=1e-4)
+    assert torch.equal(batch.responses.ids[:4], prepared(make(policy, term=mostly), PROMPTS[:3]).responses.ids[8:])
+    sums, count = grpo.told()
+    assert count == 4 * len(expected)  # all that was sampled is told of
+    assert sums["rollout/refills"] / count == len(expected) - 3
+    assert sums["rollout/all_tokens"] / count == sums["rollout/tokens"]
+    assert sums["rollout/dead_groups"] == 4 * (len(expected) - len(live))
+
+
+def test_where_nothing_says_anything_it_ends_and_nothing_is_learned():
+    policy = tiny_policy(moved=0.1)
+    before = weights(policy)
+    updates = list(make_loop(policy, make(policy, term=flat, spares=SPARES), max_steps=2))
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(policy).items())
+    assert [u.metrics["rollout/refills"] for u in updates] == [6.0, 6.0]
+    assert [u.metrics["rollout/dead_groups"] for u in updates] == [1.0, 1.0]
+    assert all(u.metrics["rollout/all_tokens"] == 36 * u.metrics["rollout/tokens"] for u in updates)
+
+
+def test_without_dead_groups_it_is_plain_grpo_to_the_bit():
+    ends = []
+    for spares in (None, SPARES):
+        policy = tiny_policy(moved=0.05)
+        updates = [u.metrics for u in make_loop(policy, make(policy, spares=spares), max_steps=2)]
+        assert [u["rollout/dead_groups"] for u in updates] == [0.0, 0.0]
+        ends.append((updates, weights(policy)))
+    assert ends[0][0] == ends[1][0]
+    assert all(torch.equal(weight, ends[1][1][name]) for name, weight in ends[0][1].items())
+
+
+def test_what_replaces_a_group_does_not_depend_on_its_company():
+    """So every number of processes has the same groups, each sharing some of the prompts."""
+    policy = tiny_policy(moved=0.1)
+
+    def replaced(examples):
+        scored = make(policy, term=flat).roller.roll(examples, SPARES)
+        return {(e.id, scored.rollouts.texts[4 * i : 4 * i + 4]) for i, e in enumerate(scored.rollouts.examples)}
+
+    together = replaced(PROMPTS[:2])
+    assert len(together) == 6
+    assert replaced(PROMPTS[:1]) | replaced(PROMPTS[1:2]) == together
+    assert len(prepared(make(policy, spares=SPARES), [])) == 0
+
+
+def test_a_stage_with_replaced_groups_goes_on_in_the_same_bits():
+    def loop(seed=0, moved=0.05):
+        policy = tiny_policy(seed=seed, moved=moved)
+        found = make_loop(policy, make(policy, term=mostly, spares=SPARES), max_steps=5)
+        return found
+
+    assert sum(u.metrics["rollout/refills"] for u in loop()) > 0
+    require_exact_resume(loop, lambda: loop(seed=99, moved=0.3))
+
+
+def test_nearing_the_limit_is_a_part_of_the_score():
+    policy = tiny_policy(moved=0.1)
+    long = RL.model_copy(update={"max_response_tokens": 40})
+    plain, costly = (
+        make(policy, rl=long.model_copy(update={"overlong_buffer": buffer})).roller.roll(PROMPTS) for buffer in (0, 30)
+    )
+    lengths = plain.rollouts.responses.mask.sum(dim=1)
+    assert lengths.min() < lengths.max() == 40
+    cost = (lengths - 10).clamp(min=0) / 30
+    torch.testing.assert_close(costly.scores.total, plain.scores.total - cost)
+    torch.testing.assert_close(costly.scores.parts["overlong"], -cost)
+    assert "overlong" not in plain.scores.parts
 
 
 # --- exactness

@@ -86,6 +86,9 @@ def _formats(data: "DataConfig", task: str) -> list[Contradiction]:
     if _TASK_OF_FORMAT.get(data.format, task) != task:
         message = f"wanted a format of the task '{task}', given '{data.format}' ({_TASK_OF_FORMAT[data.format]})"
         found.append(Contradiction(("data.format", "task"), message))
+    if data.balance is not None and task != "safety":
+        message = f"wanted null, as only requests of the task safety are labelled so, given '{data.balance}'"
+        found.append(Contradiction(("data.balance", "task"), message))
     return found
 
 
@@ -96,6 +99,17 @@ def _methods(config: "Config") -> list[Contradiction]:
         own = config.for_stage(stage)
         if stage.method == "ppo":
             found += _ppo(own)
+        if stage.samples and own.model.lora is None and own.reward.asks_reference and own.rl.temperature != 1:
+            message = (
+                "wanted 1, as at any other temperature reward.constraints.fluency reads the base model itself, "
+                f"and model.lora=null trains it, given {own.rl.temperature:g}"
+            )
+            found.append(Contradiction(("rl.temperature", "reward.constraints.fluency.weight", "model.lora"), message))
+        if stage.samples and own.rl.overlong_buffer > own.rl.max_response_tokens:
+            message = (
+                f"wanted at most rl.max_response_tokens={own.rl.max_response_tokens}, which it is a part of, given "
+            )
+            found.append(Contradiction(("rl.overlong_buffer",), f"{message}{own.rl.overlong_buffer}"))
         if stage.method in ("grpo", "rejection") and own.rl.group_size == 1:
             message = f"wanted at least 2 for {stage.method}, which holds responses against each other, given 1"
             found.append(Contradiction(("rl.group_size",), message))

@@ -8,13 +8,15 @@ from gemma_align.config.schema import Config
 _AT_MOST: Mapping[str, Mapping[str, int]] = {
     "data": {"num_builtin": 12, "max_train_examples": 6, "max_tune_examples": 4, "max_report_examples": 4},
     "training": {"batch_size": 2, "num_epochs": 1, "max_steps": 3, "eval_every": 2},
-    "rl": {"num_prompts": 2, "group_size": 2, "max_response_tokens": 8},
+    "grpo": {"max_refills": 1},
+    "rl": {"num_prompts": 2, "group_size": 2, "max_response_tokens": 8, "overlong_buffer": 4},
     "pairs": {"num_samples": 2, "max_new_tokens": 8, "num_prompts": 4},
     "evaluation": {
         "num_examples": 3,
         "max_new_tokens": 16,
         "few_shot": 1,
         "num_samples": 2,
+        "best_of": 2,
         "num_rows": 2,
         "num_shown": 2,
     },

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gemma_align.config.sections import Count, NotNegative, Positive, Section
+from gemma_align.config.sections import Count, CountOrZero, NotNegative, Positive, Section
 
 SAMPLING = ("grpo", "ppo", "rejection")
 """Methods whose batches are `rl.num_prompts` prompts to be sampled and scored, not `training.batch_size` examples."""
@@ -45,6 +45,9 @@ class GRPOConfig(Section):
     """How often each batch of rollouts is gone through; once, whole: the updated policy is the one that sampled."""
     num_minibatches: Count = 1
     """Updates in each pass, on random parts of the batch."""
+    max_refills: CountOrZero = 0
+    """How often a group whose scores are all equal is replaced by one of another prompt (dynamic sampling, DAPO), and
+    dropped. 0: it stays, with advantages of 0."""
 
 
 class PPOConfig(Section):

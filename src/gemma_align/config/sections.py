@@ -111,6 +111,8 @@ class DataConfig(Section):
     """As above."""
     max_report_examples: Count | None = None
     """As above."""
+    balance: Literal["harmful"] | None = None
+    """Train on as many harmful requests as others, drawn with `data.seed`, for RL on the task safety; null: on all."""
     too_long: Literal["truncate", "drop"] = "truncate"
     """An example over `model.max_length`: cut the middle of its prompt, or drop it. Both are counted."""
 
@@ -156,6 +158,8 @@ class RLConfig(Section):
     """Responses sampled for each prompt."""
     max_response_tokens: Count = 48
     """Longest response that is sampled."""
+    overlong_buffer: CountOrZero = 0
+    """Tokens before that limit over which the score falls evenly by 1 in all (DAPO); 0: it doesn't."""
     temperature: Positive = 1.0
     """Of sampling, and of every log-probability that is compared with it."""
     kl_coef: NotNegative = 0.05
@@ -199,7 +203,12 @@ class EvaluationConfig(Section):
     """Sampled responses to each prompt beside the greedy one, for pass@k; only the task `code` has such measures.
     0: none."""
     temperature: Positive = 0.8
-    """Of these samples; everything else is decoded greedily."""
+    """Of these samples; everything else but `best_of` is decoded greedily."""
+    best_of: CountOrZero = 0
+    """Evaluate also the best of so many samples to each prompt by the `reward`: of the tuned model, or where nothing is
+    tuned of the base model. What a method that follows that reward has to beat; 0: don't."""
+    best_of_temperature: Positive = 1.0
+    """Of its samples; 1: they are the policy's own, as in rollouts."""
     num_rows: Count = 16
     """Responses decoded side by side: more is faster and takes more memory."""
     num_shown: CountOrZero = 3

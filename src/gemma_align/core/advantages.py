@@ -2,6 +2,7 @@
 
 group_relative   GRPO: against the other responses to the same prompt (Shao et al. 2024, arXiv 2402.03300, 4.1)
 leave_one_out    RLOO: against the mean of the others alone (Ahmadian et al. 2024, arXiv 2402.14740, eq. 5)
+overlong         what nearing the length limit costs (Yu et al. 2025, "DAPO", arXiv 2503.14476, eq. 13)
 token_rewards    PPO: the score at the last token, less the divergence at each (Ouyang et al. 2022)
 gae              PPO: generalized advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16)
 whiten           mean 0 and variance 1 over what counts
@@ -19,6 +20,11 @@ from torch import Tensor
 Scale = Literal["group", "none"]
 Total = Callable[[list[float]], list[float]]  # sums over all processes; `list` where there is one
 STD_EPS = 1e-4  # beside a group's standard deviation, as TRL has it
+
+
+def overlong(lengths: Int[Tensor, "N"], longest: int, buffer: int) -> Float[Tensor, "N"]:
+    """0 up to `longest - buffer` tokens, then evenly down to -1 at `longest`: being cut off doesn't come as a cliff."""
+    return -((lengths - (longest - buffer)) / buffer).clamp(0.0, 1.0)
 
 
 def group_relative(scores: Float[Tensor, "N"], group: Int[Tensor, "N"], scale: Scale = "group") -> Float[Tensor, "N"]:

@@ -6,10 +6,11 @@ The rules, in order (docs/data.md states them for users):
    cut from the training rows by a seeded hash; without any file it is generated (builtin).
 2. Duplicates in train and tune are dropped. A report set that was given is never touched: it stays the published one.
 3. Rows of tune that stand in report, and rows of train that stand in either, are dropped, near duplicates as well.
-4. Rows of train and tune without what the method needs are dropped. `max_*_examples` draws a seeded subset.
+4. Rows of train and tune without what the method needs are dropped. `max_*_examples` draws a seeded subset, `balance`
+   one of train with as many of one kind as of the other.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from gemma_align.data.hub import read_hub
 from gemma_align.data.places import BUILTIN, Place, find_places
 from gemma_align.data.readers import Item, read_file, read_items
 from gemma_align.data.report import Ledger
-from gemma_align.data.splits import cut, fingerprint, subset
+from gemma_align.data.splits import balanced, cut, fingerprint, subset
 from gemma_align.data.task import SPLITS, DataSettings, LoadedTask, TaskSpec
 from gemma_align.data.text import normal_form
 from gemma_align.errors import DataError
@@ -61,8 +62,12 @@ def load(spec: TaskSpec, settings: DataSettings, needs: Collection[str]) -> Load
     for split, items in pool.items.items():
         if not items:
             raise DataError(_empty(pool, split))
-        splits[split] = subset([item.example for item in items], caps[split], settings.seed)
-        if len(splits[split]) < len(items):
+        examples = [item.example for item in items]
+        if split == "train" and settings.balance is not None:
+            splits[split] = _balanced(pool, examples)
+        else:
+            splits[split] = subset(examples, caps[split], settings.seed)
+        if len(splits[split]) < len(items) and not (split == "train" and settings.balance):
             pool.ledger.notes.append(f"{split}: {len(splits[split]):,} of {len(items):,} drawn (max_{split}_examples)")
         for item in items:
             item.source.kept[split] += 1
@@ -203,6 +208,22 @@ def _drop_lacking(pool: _Pool, split: Split, needs: Collection[str]) -> None:
         else:
             kept.append(item)
     pool.items[split] = kept
+
+
+def _balanced(pool: _Pool, examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Train, half of it with the label that `data.balance` names."""
+    settings, label = pool.settings, pool.settings.balance
+    assert label is not None
+    drawn = balanced(examples, label, settings.max_train_examples, settings.seed)
+    if not drawn:
+        having = sum(example.checks.get(label) is True for example in examples)
+        raise DataError(
+            f"data.balance={label}: wanted training examples of both kinds, but {having:,} are {label} and "
+            f"{len(examples) - having:,} are not (or max_train_examples is 1). Rows without what the method needs are "
+            "dropped before. Give data of both kinds, or data.balance=null"
+        )
+    pool.ledger.notes.append(f"train: {len(drawn):,} of {len(examples):,} drawn, one half {label} (balance)")
+    return drawn
 
 
 def _rename_repeated_ids(pool: _Pool) -> None:

@@ -24,6 +24,17 @@ def subset(examples: Sequence[Example], at_most: int | None, seed: int) -> tuple
     return tuple(examples[i] for i in sorted(ranked[:at_most]))
 
 
+def balanced(examples: Sequence[Example], label: str, at_most: int | None, seed: int) -> tuple[Example, ...]:
+    """As many whose `checks` say the label is true as others, as many as there are and in their order.
+
+    A seed's subset of either side, as `subset` draws it; empty where one side is.
+    """
+    sides = [[e for e in examples if (e.checks.get(label) is True) is wanted] for wanted in (True, False)]
+    size = min(map(len, sides)) if at_most is None else min(*map(len, sides), at_most // 2)
+    kept = {example.id for side in sides for example in subset(side, size, seed)}
+    return tuple(example for example in examples if example.id in kept)
+
+
 def cut(groups: Sequence[Hashable], share: float, seed: int, label: str) -> set[Hashable]:
     """The groups that leave for a split of their own: `share` of the distinct ones, at least one."""
     distinct = sorted(set(groups), key=lambda group: (hashed(seed, "cut", label, group), str(group)))

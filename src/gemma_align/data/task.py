@@ -119,6 +119,11 @@ class DataSettings(Protocol):
         ...
 
     @property
+    def balance(self) -> str | None:
+        """A label of `checks` that one half of train has and the other half hasn't; None: all are taken."""
+        ...
+
+    @property
     def max_tune_examples(self) -> int | None:
         """As above."""
         ...

@@ -17,7 +17,7 @@ from gemma_align.data.fewshot import first_answer
 from gemma_align.data.splits import hashed
 from gemma_align.evaluation.fingerprint import fingerprint
 from gemma_align.evaluation.statistics import Interval, mean_interval, ratio_interval
-from gemma_align.types import Example, Policy, Responses, Sampling, Split, Task
+from gemma_align.types import Example, Policy, Responses, Rollouts, Sampling, Split, Task
 
 CHUNK = 2  # examples handed over at a time, in multiples of the rows decoded side by side: ended rows are refilled
 Timer = Callable[[str], AbstractContextManager[None]]
@@ -58,6 +58,26 @@ class EvaluatedPolicy(Policy, Protocol):
         ...
 
 
+class Draw(Protocol):
+    """Another way of drawing the response to each example than greedily (`best_of.py`)."""
+
+    @property
+    def decoding(self) -> Mapping[str, Any]:
+        """What about it decides which response is drawn; JSON values."""
+        ...
+
+    @property
+    def spent(self) -> Mapping[str, int]:
+        """What it took so far."""
+        ...
+
+    def __call__(
+        self, policy: EvaluatedPolicy, examples: Sequence[Example], sampling: Sampling, timer: Timer
+    ) -> Rollouts:
+        """One response to each example; `sampling` has the longest response and the seed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One example's outcome.
@@ -91,6 +111,7 @@ class Evaluation:
     data      fingerprint of the examples, before worked ones are put in front
     left_out  measures that could not be had where it was made, each with the reason
     decoding  everything that decides which response is drawn, apart from the weights and the prompt
+    spent     what drawing took, where it took more than the responses that are kept
     """
 
     task: str
@@ -103,6 +124,7 @@ class Evaluation:
     prompt_format: str
     confidence: float
     left_out: Mapping[str, str] = field(default_factory=dict)
+    spent: Mapping[str, int] = field(default_factory=dict)
 
 
 def evaluate(
@@ -119,12 +141,14 @@ def evaluate(
     few_shot: int = 0,
     num_samples: int = 0,
     temperature: float = 0.8,
+    draw: Draw | None = None,
     confidence: float = 0.95,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     timer: Timer = _untimed,
 ) -> Evaluation:
-    """Greedy responses to `examples`, their measures with intervals, and the loss on the references.
+    """Responses to `examples`, greedy ones unless `draw` is given, their measures with intervals, and the loss on the
+    references.
 
     Args:
         policy: the model as it is; nothing about it is changed.
@@ -140,6 +164,8 @@ def evaluate(
         num_samples: sampled responses to each prompt beside the greedy one; which ones depends on the weights, the
             seed and the example's place among the examples, not on `num_rows`.
         temperature: of these.
+        draw: draws the responses otherwise than greedily. What chooses among several has no likelihood of its own, so
+            the references aren't scored then.
         confidence: of the intervals.
         seed: of the intervals' resampling and of the choice of worked examples.
         progress: called with responses done and responses in all, `num_responses`.
@@ -168,7 +194,7 @@ def evaluate(
     with torch.no_grad(), policy.sampling():
         for start in range(0, len(order), CHUNK * num_rows):
             chunk = order[start : start + CHUNK * num_rows]
-            drawn.update(zip(chunk, _draw(policy, [asked[i] for i in chunk], greedy, timer), strict=True))
+            drawn.update(zip(chunk, _draw(policy, [asked[i] for i in chunk], greedy, timer, draw), strict=True))
             if progress is not None:
                 progress(len(drawn), total)
         for start in range(0, len(asked) if num_samples else 0, SAMPLED):
@@ -183,6 +209,8 @@ def evaluate(
     decoding = {"temperature": 0.0, "max_new_tokens": max_new_tokens, "few_shot": few_shot, "seed": seed}
     if num_samples:
         decoding |= {"num_samples": num_samples, "sampling_temperature": temperature}
+    if draw is not None:
+        decoding |= draw.decoding
     return Evaluation(
         task=task.name,
         split=split,
@@ -193,11 +221,12 @@ def evaluate(
         decoding=decoding,
         prompt_format=policy.prompt_format.name,
         confidence=confidence,
+        spent=dict(draw.spent) if draw is not None else {},
     )
 
 
 def num_responses(num_examples: int, num_samples: int) -> int:
-    """Responses that an evaluation generates."""
+    """Responses that an evaluation measures."""
     return num_examples * (1 + num_samples)
 
 
@@ -213,13 +242,20 @@ class _Drawn:
     preferred: float | None
 
 
-def _draw(policy: EvaluatedPolicy, asked: Sequence[Example], greedy: Sampling, timer: Timer) -> list[_Drawn]:
-    with timer("generate"):
-        rollouts = policy.generate(asked, 1, greedy)
+def _draw(
+    policy: EvaluatedPolicy, asked: Sequence[Example], greedy: Sampling, timer: Timer, draw: Draw | None
+) -> list[_Drawn]:
+    scored: list[tuple[float, int] | None] = [None] * len(asked)
+    preferred: list[float | None] = [None] * len(asked)
+    if draw is not None:
+        rollouts = draw(policy, asked, greedy, timer)
+    else:
+        with timer("generate"):
+            rollouts = policy.generate(asked, 1, greedy)
+        with timer("references"):
+            scored = _nats(policy, asked)
+            preferred = _preferences(policy, asked, scored)
     num_tokens = rollouts.responses.mask.sum(dim=1).tolist()
-    with timer("references"):
-        scored = _nats(policy, asked)
-        preferred = _preferences(policy, asked, scored)
     rows = zip(
         rollouts.texts,
         rollouts.finished.tolist(),

@@ -43,8 +43,8 @@ def differences(tuned: Evaluation, base: Evaluation) -> dict[str, Interval]:
 
 def to_json(tuned: Evaluation, *others: Evaluation) -> dict[str, Any]:
     """What `evaluation.json` holds: the tuned model's results, and of every other that was evaluated (`base`,
-    `few_shot`), under its name the same and under "difference" tuned - other, paired. Intervals that can't be had are
-    null."""
+    `few_shot`, `best_of_N`), under its name the same and under "difference" tuned - other, paired. Intervals that can't
+    be had are null."""
     document = _one(tuned)
     for other in others:
         document[other.model] = {**_one(other), "difference": _intervals(differences(tuned, other))}
@@ -85,6 +85,7 @@ def _one(evaluation: Evaluation) -> dict[str, Any]:
         "decoding": dict(evaluation.decoding),
         "prompt_format": evaluation.prompt_format,
         "left_out": dict(evaluation.left_out),
+        **({"spent": dict(evaluation.spent)} if evaluation.spent else {}),
     }
 
 

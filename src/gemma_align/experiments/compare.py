@@ -5,7 +5,8 @@ folders -> evaluations -> the same examples, asked the same way? -> methods by t
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -13,11 +14,9 @@ from rich.console import Console
 from gemma_align.errors import RunDirError, UserError
 from gemma_align.evaluation.comparison import Comparison, Contestant, compare
 from gemma_align.evaluation.comparison_table import comparison_json, comparison_table
+from gemma_align.evaluation.names import UNTUNED, is_best_of
 from gemma_align.experiments.evaluated import Evaluated, Model, read_evaluated
 from gemma_align.experiments.files import write_json
-
-GIVEN = ("base", "few_shot")
-"""Models that a folder holds beside its own."""
 
 
 def compare_folders(
@@ -32,8 +31,8 @@ def compare_folders(
 
     Args:
         folders: of runs, or of evaluations on one task.
-        against: one of the folders or its label, or "base" or "few_shot": differences to it alone. None: all pairs; of
-            a single folder, its base.
+        against: one of the folders or its label, "base", "few_shot", or "best_of_N" of the one method that has it (of
+            several, "METHOD best_of_N"): differences to it alone. None: all pairs; of a single folder, its base.
         separate: every run by itself, seeds of one method too.
         json_file: gets everything.
         console: where to print.
@@ -48,15 +47,16 @@ def compare_folders(
         against = _only_other(found[0])
     require_comparable([e.main for e in found], [e.label for e in found], _seed_hint(found))
     contestants = group(found, separate or not _has_methods(found, against))
-    given = {name: model for name in GIVEN if (model := _given(found, name, required=name == against))}
-    reference = _reference(found, contestants, against)
-    if reference in given and reference not in [c.name for c in contestants]:
-        contestants.insert(0, _contestant(given[reference]))
-    shown = [
-        _contestant(model)
-        for name, model in given.items()
-        if name == "base" and name not in [c.name for c in contestants]
-    ]
+    given = {
+        name: _contestant(model)
+        for name in UNTUNED
+        if (model := _given(found, name, required=name == against)) and name not in [c.name for c in contestants]
+    }
+    beside = {**given, **{c.name: c for c in best_of(found, contestants)}}
+    reference = _reference(found, contestants, beside, against)
+    if reference in beside:
+        contestants.insert(0, beside.pop(reference))
+    shown = [c for name, c in beside.items() if name != "few_shot"]
     if len(contestants) < 2:
         raise UserError(f"{found[0].folder} alone has nothing to be compared with: give two folders or more")
     comparison = compare(contestants, reference, found[0].confidence, found[0].evaluation_seed, shown=shown)
@@ -130,7 +130,7 @@ def _seed_hint(found: Sequence[Evaluated]) -> str:
 def _has_methods(found: Sequence[Evaluated], against: str | None) -> bool:
     """Seeds are seen as one method where something is left to compare it with."""
     methods = {e.method if e.method is not None else e.label for e in found}
-    return len(methods) > 1 or against in GIVEN
+    return len(methods) > 1 or against in UNTUNED or "best_of_" in (against or "")
 
 
 def group(found: Sequence[Evaluated], separate: bool) -> list[Contestant]:
@@ -156,6 +156,21 @@ def group(found: Sequence[Evaluated], separate: bool) -> list[Contestant]:
         results = tuple(e.main.result for e in members)
         contestants.append(Contestant(name, results, trained=members[0].main.name == "tuned"))
     return contestants
+
+
+def best_of(found: Sequence[Evaluated], contestants: Sequence[Contestant]) -> list[Contestant]:
+    """The best-of-n models that all runs of a contestant hold, asked the same way; they have its seeds."""
+    runs = {e.label: e for e in found}
+    best = []
+    for c in contestants:
+        members = [runs[result.label] for result in c.results]
+        for name in filter(is_best_of, members[0].others):
+            models = [e.others.get(name) for e in members]
+            same = [m for m in models if m is not None and m.about == members[0].others[name].about]
+            if len(same) == len(members):
+                results = (replace(m.result, label=f"{e.label} {name}") for e, m in zip(members, same, strict=True))
+                best.append(Contestant(f"{c.name} {name}", tuple(results), c.trained))
+    return best
 
 
 def _method_names(groups: Sequence[Sequence[Evaluated]]) -> list[str]:
@@ -203,25 +218,33 @@ def _contestant(model: Model) -> Contestant:
 
 
 def _only_other(found: Evaluated) -> str:
-    for name in GIVEN:
-        if name in found.others:
-            return name
+    for name in found.others:
+        return name
     raise UserError(f"{found.folder} holds one model only, {found.main.name}: give a second folder to compare it with")
 
 
-def _reference(found: Sequence[Evaluated], contestants: Sequence[Contestant], against: str | None) -> str | None:
-    """The contestant that `against` names: by its name, by a run's label or folder."""
+def _reference(
+    found: Sequence[Evaluated], contestants: Sequence[Contestant], beside: Iterable[str], against: str | None
+) -> str | None:
+    """The contestant, or the model beside them, that `against` names: by its name, by a run's label or folder."""
     if against is None:
         return None
-    names = [c.name for c in contestants]
-    if against in names or against in GIVEN:
+    names, best = [c.name for c in contestants], [name for name in beside if name not in UNTUNED]
+    if against in (*names, *UNTUNED, *best):
         return against
+    if is_best_of(against):
+        fitting = [name for name in best if name.endswith(f" {against}")]
+        if len(fitting) == 1:
+            return fitting[0]
+        several = f"several have one: give {' or '.join(map(repr, fitting))}"
+        none = "no method has one of all its runs, sampled alike: evaluate them with evaluation.best_of"
+        raise UserError(f"--against {against}: {several if fitting else none}")
     runs = {e.label: e for e in found}
     wanted = [e.label for e in found if against == e.label or Path(against).resolve() == e.folder.resolve()]
     for c in contestants:
         if any(r.label in wanted for r in c.results):
             return c.name
-    raise UserError(f"--against {against}: wanted one of {', '.join(dict.fromkeys([*names, *runs]))}, or base")
+    raise UserError(f"--against {against}: wanted one of {', '.join(dict.fromkeys([*names, *runs, *best]))}, or base")
 
 
 def _notes(found: Sequence[Evaluated], contestants: Sequence[Contestant]) -> list[str]:

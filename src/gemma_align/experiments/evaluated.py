@@ -10,6 +10,7 @@ import numpy as np
 
 from gemma_align.errors import RunDirError
 from gemma_align.evaluation.comparison import Result
+from gemma_align.evaluation.names import UNTUNED, is_best_of
 from gemma_align.experiments.config_diff import FREE, flat_settings
 from gemma_align.experiments.run_paths import RunPaths
 
@@ -66,7 +67,7 @@ def read_evaluated(folder: Path, label: str) -> Evaluated:
     paths = RunPaths(folder)
     document = _document(paths)
     lines = _lines(paths)
-    names = [document["model"], *(name for name in ("base", "few_shot") if isinstance(document.get(name), dict))]
+    names = [document["model"], *(name for name in document if name in UNTUNED or is_best_of(name))]
     models = {}
     for name in dict.fromkeys(names):
         about = document if name == document["model"] else document[name]

@@ -14,24 +14,26 @@ from typing import Any
 
 from rich.console import Console
 
-from gemma_align.config import Config, EvaluationConfig, Stage, load_config, resolved_yaml
+from gemma_align.config import Config, EvaluationConfig, RewardConfig, Stage, load_config, resolved_yaml
 from gemma_align.data.builtin.neutral import PARAGRAPHS
 from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import TASKS, load_task
-from gemma_align.errors import RunDirError
+from gemma_align.errors import ConfigError, RunDirError
 from gemma_align.evaluation.evaluate import Evaluation
+from gemma_align.evaluation.names import is_best_of
 from gemma_align.evaluation.neutral import NAME as NEUTRAL
 from gemma_align.evaluation.neutral import neutral_loss
 from gemma_align.evaluation.summary import summary, summary_table
 from gemma_align.experiments.evaluation_data import task_data
 from gemma_align.experiments.files import write_json
 from gemma_align.experiments.kept import evaluated_once
-from gemma_align.experiments.measuring import measure, write_results
+from gemma_align.experiments.measuring import measure, measure_best_of, write_results
 from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.run_rules import refuse_foreign, resumes
 from gemma_align.experiments.subject import Subject, open_subject, subject_model
 from gemma_align.models.policy import Policy
+from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.diagnostics import Diagnostics
 from gemma_align.trainers.memory import keep_heap_compact, peak_rss_gb
 
@@ -46,7 +48,7 @@ def evaluate_models(
     """Evaluates the base model, and the one a run tuned, on each task.
 
     Args:
-        config: its model, data and evaluation settings count.
+        config: its model, data and evaluation settings count, and with `evaluation.best_of` its reward.
         adapter: a run folder; its policy is "tuned", and "base" is what it started from. None: the base model alone.
         tasks: names of tasks, in order.
         neutral: the loss on neutral prose as well.
@@ -62,6 +64,11 @@ def evaluate_models(
     """
     keep_heap_compact()
     console = Console(highlight=False)
+    if config.evaluation.best_of and config.task not in tasks:
+        raise ConfigError(
+            f"evaluation.best_of={config.evaluation.best_of}: the reward that chooses is one of the configuration's "
+            f"task, {config.task}, which isn't evaluated: add it with --task, or set evaluation.best_of=0"
+        )
     model = subject_model(config, adapter)
     wanted = {name: _of_task(config, name, data, len(tasks) > 1, out) for name in tasks}
     if neutral:
@@ -73,6 +80,9 @@ def evaluate_models(
     for task in loaded.values():
         task.ready()
     subject = open_subject(config.model_copy(update={"model": model}), adapter)
+    if config.evaluation.best_of:
+        with open_reward(config.task, wanted[config.task].reward, lambda: subject.start):
+            pass  # it can be had
     for name in wanted:
         _require_same_subject(out / name, subject.facts)
     for name, one in wanted.items():
@@ -114,23 +124,34 @@ def _evaluate(folder: RunDir, subject: Subject, config: Config, task: LoadedTask
     with Diagnostics(folder, trackers=()) as diagnostics:
         for line in task.lines() if task else ():
             diagnostics.say(line)
-        models = [name for name in subject.models if task or name != "few_shot"]
+        models = [name for name in subject.models if _takes(config, task, name)]
         with diagnostics.stage("evaluate", len(models)):
             for model in models:
                 with subject.use(model) as used, diagnostics.timer(model):
                     found = evaluated_once(
-                        folder.paths.evaluated, model, partial(_measured, used, task, config, diagnostics, model)
+                        folder.paths.evaluated,
+                        model,
+                        partial(_measured, used, subject.start, task, config, diagnostics, model),
                     )
                     evaluations.append(found)
     write_results(folder, evaluations, config.evaluation.num_shown if task else 0)
 
 
+def _takes(config: Config, task: LoadedTask | None, model: str) -> bool:
+    """Neutral prose isn't answered; and the reward that takes the best of n is one of a single task."""
+    if is_best_of(model):
+        return config.evaluation.best_of > 0
+    return task is not None or model != "few_shot"
+
+
 def _measured(
-    policy: Policy, task: LoadedTask | None, config: Config, diagnostics: Diagnostics, model: str
+    policy: Policy, start: Policy, task: LoadedTask | None, config: Config, diagnostics: Diagnostics, model: str
 ) -> Evaluation:
     if task is None:
         confidence, seed = config.evaluation.confidence, config.data.seed
         return neutral_loss(policy, PARAGRAPHS, model=model, confidence=confidence, seed=seed)
+    if is_best_of(model):
+        return measure_best_of(policy, lambda: start, task, config, diagnostics)
     few_shot = config.evaluation.few_shot if model == "few_shot" else 0
     return measure(policy, task, config, diagnostics, model=model, few_shot=few_shot)
 
@@ -138,12 +159,15 @@ def _measured(
 def _of_task(config: Config, task: str, data: str | None, several: bool, out: Path) -> Config:
     """What decides the numbers of one task. Everything else stands at its default, so that evaluations of one model
     with configurations of several methods are the same evaluation."""
+    own = config.for_stage(config.stages[-1])
+    best_of = config.evaluation.best_of if task == config.task else 0
     return Config(
         task=task,  # type: ignore[arg-type]
         stages=(Stage(method="sft"),),
         output_dir=str(out / task),
         data=task_data(config, task, data, several=several),
-        evaluation=config.evaluation.model_copy(update={"judge": None, "gold": None}),
+        reward=own.reward if best_of else RewardConfig(),
+        evaluation=config.evaluation.model_copy(update={"judge": None, "gold": None, "best_of": best_of}),
     )
 
 

@@ -25,7 +25,7 @@ def task_data(config: Config, task: str, data: str | None, *, several: bool) -> 
     Raises:
         DataError: a folder without sets of the task, or a place that has nothing for several tasks.
     """
-    plain = {"train": BUILTIN, "tune": None, "report": None}
+    plain = {"train": BUILTIN, "tune": None, "report": None, "balance": None}
     own = config.data if task == config.task else config.data.model_copy(update=plain | {"format": "auto"})
     if data is None:
         return own
@@ -33,7 +33,7 @@ def task_data(config: Config, task: str, data: str | None, *, several: bool) -> 
     if folder.is_dir():
         places = known_places(folder, own.format, known)
         if "train" in places:
-            return own.model_copy(update={"train": data, "tune": None, "report": None})
+            return own.model_copy(update=plain | {"train": data})
         if several and split not in places:
             names = ", ".join(sorted({entry.pattern for entry in known if entry.split == split}))
             raise DataError(

@@ -61,7 +61,7 @@ def judge_runs(
         run: the folder of a run, or of an evaluation on one task; its model is the first.
         other: another folder, whose model is the second; None: the `against` model of the first folder.
         settings: who judges.
-        against: "base" or "few_shot".
+        against: "base", "few_shot" or "best_of_N".
         num_examples: at most so many, drawn by a hash of their ids; None: all.
 
     Raises:
@@ -137,7 +137,7 @@ def _sides(run: Path, other: Path | None, against: str) -> tuple[_Side, _Side, E
     differing = [
         f"{key}: {first.model.about.get(key)} and {second.model.about.get(key)}"
         for key in {**first.model.about, **second.model.about}
-        if first.model.about.get(key) != second.model.about.get(key) and key != "decoding.few_shot"
+        if first.model.about.get(key) != second.model.about.get(key) and not _own(key, other)
     ]
     if differing:
         raise UserError(
@@ -145,6 +145,11 @@ def _sides(run: Path, other: Path | None, against: str) -> tuple[_Side, _Side, E
             f"{'; '.join(differing)}. Evaluate both with one configuration: gemma-align evaluate --adapter RUN"
         )
     return first, second, ours
+
+
+def _own(key: str, other: Path | None) -> bool:
+    """Whether a model may differ in it: the best of n samples are drawn otherwise than what they are held against."""
+    return key == "decoding.few_shot" or (other is None and key.startswith("decoding."))
 
 
 def _pairs(first: _Side, second: _Side, num_examples: int | None) -> list[Pair]:

@@ -17,6 +17,7 @@ from gemma_align.trainers.ppo import PPO
 from gemma_align.trainers.rejection import Rejection
 from gemma_align.trainers.rollouts import Roller
 from gemma_align.trainers.sft import SFT
+from gemma_align.trainers.spares import Spares
 from gemma_align.types import Algorithm, Example
 
 
@@ -50,17 +51,19 @@ class Limited(Protocol):
 class Start:
     """What a stage starts from.
 
-    config  the stage's
-    policy  as the stage finds it, which is its reference
-    encode  turns reference responses into tokens
-    seed    of what the method draws
-    open    holds what the method needs open until the stage ends
-    total   adds numbers up over all processes
+    config    the stage's
+    policy    as the stage finds it, which is its reference
+    encode    turns reference responses into tokens
+    examples  of the train split, those that are too long too
+    seed      of what the method draws
+    open      holds what the method needs open until the stage ends
+    total     adds numbers up over all processes
     """
 
     config: Config
     policy: Policy
     encode: Encoder
+    examples: Sequence[Example]
     seed: int
     open: ExitStack
     total: Total = list
@@ -94,7 +97,10 @@ def _dpo(start: Start) -> Made:
 
 def _grpo(start: Start) -> Made:
     roller, prompts = _sampled(start)
-    return GRPO(start.policy, roller, start.config.rl, start.config.grpo), roller, prompts
+    settings, spares = start.config.grpo, None
+    if settings.max_refills:
+        spares = Spares(prompts.within_limit(start.examples)[0], settings.max_refills, start.seed)
+    return GRPO(start.policy, roller, start.config.rl, settings, spares), roller, prompts
 
 
 def _ppo(start: Start) -> Made:

@@ -18,6 +18,7 @@ from gemma_align.data.tasks import load_task
 from gemma_align.errors import RunDirError
 from gemma_align.experiments.environment import describe_environment
 from gemma_align.experiments.reward_account import BAG_OF_WORDS, ENCODER, SHORTER, account, account_table
+from gemma_align.experiments.subject import untrained
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.encoder.build import build_encoder
 from gemma_align.rewards.encoder.files import RECORD, save_encoder
@@ -44,7 +45,7 @@ def reward_fit(config: Config) -> Path:
     _cut(known, config)  # says what is wrong with the pairs before any weights are loaded
     for line in task.report.lines():
         progress.say(line)
-    policy = None if settings.backbone == "minilm" else Policy.load(config.model)
+    policy = None if settings.backbone == "minilm" else untrained(config)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         values = fit_into(folder, config, known, held_out, policy, progress.say)

@@ -10,12 +10,14 @@ from rich.console import Console
 
 from gemma_align.config import Config, debug_config
 from gemma_align.evaluation.evaluate import Evaluation
+from gemma_align.evaluation.names import best_of_name
 from gemma_align.experiments.kept import evaluated_once
-from gemma_align.experiments.measuring import measure, write_results
+from gemma_align.experiments.measuring import measure, measure_best_of, write_results
 from gemma_align.experiments.run_card import write_run_cards
 from gemma_align.experiments.run_dir import AlreadyFinished
 from gemma_align.experiments.session import Session, start
 from gemma_align.experiments.stage import StageRun
+from gemma_align.experiments.subject import reward_policy
 from gemma_align.models.policy import Policy
 
 
@@ -73,7 +75,8 @@ def train(session: Session) -> None:
 
 
 def evaluate_policies(session: Session) -> list[Evaluation]:
-    """The tuned model, and where asked for the untuned one, without and with worked examples, on the same examples.
+    """The tuned model, and where asked for the untuned one, without and with worked examples, and the best of n samples
+    of the tuned one by the last stage's reward; all on the same examples.
 
     The main process does it alone. Models that were done before a run was stopped aren't done again.
     """
@@ -97,6 +100,21 @@ def evaluate_policies(session: Session) -> list[Evaluation]:
             evaluations.append(measured("base"))
             if settings.few_shot:
                 evaluations.append(measured("few_shot", settings.few_shot))
+    if settings.best_of:
+        config = session.config.model_copy(update={"reward": session.staged[-1].reward})
+        evaluations.append(
+            evaluated_once(
+                folder.paths.evaluated,
+                best_of_name(settings.best_of),
+                lambda: measure_best_of(
+                    session.policy,
+                    lambda: reward_policy(config, session.policy),
+                    session.task,
+                    config,
+                    session.diagnostics,
+                ),
+            )
+        )
     return evaluations
 
 

@@ -8,12 +8,13 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 
-from gemma_align.config import Config, resolved_yaml
+from gemma_align.config import Config, Stage, resolved_yaml
 from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import ConfigError
@@ -23,6 +24,7 @@ from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.stage_encoder import encoder_folder, fit_encoder_once, wants_encoder, with_path
 from gemma_align.experiments.stage_kept import KeptStages
 from gemma_align.experiments.stage_pairs import with_pairs
+from gemma_align.experiments.subject import reward_policy
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.checkpointing import LoopState, latest_checkpoint, load_checkpoint_state
@@ -135,28 +137,46 @@ def _staged(
     staged = []
     for stage, task in zip(config.stages, tasks, strict=True):
         own = config.for_stage(stage)
-        if wants_encoder(own, stage):
-            folder = encoder_folder(own, task, policy)
+        if _reads_reward(config, stage) and wants_encoder(own):
+            pairs = _whole(own, task)
+            folder = encoder_folder(own, pairs, policy)
             if accelerator.is_main_process:
-                fit_encoder_once(own, task, policy, folder, diagnostics.say)
+                fit_encoder_once(own, pairs, _stands_on(own, stage, policy), folder, diagnostics.say)
             accelerator.wait_for_everyone()
             own = with_path(own, folder)
         staged.append(own)
     return tuple(staged)
 
 
+def _whole(config: Config, task: LoadedTask) -> LoadedTask:
+    """A stage's data, and where it samples a balanced part of it, all: the pairs that an encoder is fitted to."""
+    if config.data.balance is None:
+        return task
+    return load_task(config.task, config.data.model_copy(update={"balance": None}))
+
+
+def _reads_reward(config: Config, stage: Stage) -> bool:
+    """Whether a stage samples, or is the last one, by whose reward the evaluation takes the best of n."""
+    return stage.samples or (config.evaluation.best_of > 0 and stage is config.stages[-1])
+
+
+def _stands_on(config: Config, stage: Stage, policy: Policy) -> Policy:
+    """A reward that a stage trains on reads the policy's own base; one that only chooses may have it loaded again."""
+    return policy if stage.samples else reward_policy(config, policy)
+
+
 def _check_rewards(staged: tuple[Config, ...], policy: Policy, num_processes: int) -> None:
     """UserError where a later stage's reward can't be had: before the stages that come first, not after them."""
     for config, stage in zip(staged, staged[0].stages, strict=True):
-        if not stage.samples:
+        if not _reads_reward(config, stage):
             continue
         reward = config.reward
-        if reward.combine == "lagrangian" and num_processes > 1:
+        if stage.samples and reward.combine == "lagrangian" and num_processes > 1:
             raise ConfigError(
                 "reward.combine=lagrangian follows the violations that one process sees, and there are "
                 f"{num_processes} processes: run it in one, or choose weighted"
             )
-        with open_reward(config.task, reward, lambda: policy):
+        with open_reward(config.task, reward, partial(_stands_on, config, stage, policy)):
             pass
 
 

@@ -52,9 +52,10 @@ class StageRun:
         self._open = ExitStack()
         encoder = Encoder(session.policy.prompt_format, self.config.model.max_length, self.config.data.too_long)
         total_of = partial(total, accelerator=session.accelerator)
-        start = Start(self.config, session.policy, encoder, seed, self._open, total_of)
+        train = self.task.examples("train")
+        start = Start(self.config, session.policy, encoder, train, seed, self._open, total_of)
         self.algorithm, self.tuner, encode = METHODS[stage.method].make(start)
-        examples, lengths = encode.within_limit(self.task.examples("train"))
+        examples, lengths = encode.within_limit(train)
         self.tune_examples, _ = encode.within_limit(self.task.examples("tune"))
         if session.folder is not None:
             session.diagnostics.say(f"{self.name}: {lengths.describe()}")

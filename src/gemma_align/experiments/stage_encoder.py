@@ -1,4 +1,5 @@
-"""An encoder for a stage whose reward asks for one with `reward.encoder.path: auto`: fitted once, found again later.
+"""An encoder for a reward that asks for one with `reward.encoder.path: auto`, of a stage or of the evaluation that ends
+a run: fitted once, found again later.
 
 It is fitted to the pairs of the stage's own training data, or where the data has none to pairs made of it
 (`stage_pairs.py`), and its accuracy is told of the tune split's; the report split isn't read. It lies beside the run
@@ -13,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from gemma_align.config import AUTO, Config, Stage
+from gemma_align.config import AUTO, Config
 from gemma_align.data.splits import fingerprint
 from gemma_align.data.task import LoadedTask
 from gemma_align.errors import RunDirError
@@ -28,9 +29,9 @@ from gemma_align.trainers.loop_state import capture_rng, restore_rng
 Say = Callable[[str], None]
 
 
-def wants_encoder(config: Config, stage: Stage) -> bool:
-    """Whether a stage, with its configuration, needs one fitted."""
-    return stage.samples and config.reward.alpha > 0 and config.reward.encoder.path == AUTO
+def wants_encoder(config: Config) -> bool:
+    """Whether the reward of a configuration, a stage's own, needs one fitted."""
+    return config.reward.alpha > 0 and config.reward.encoder.path == AUTO
 
 
 def encoder_folder(config: Config, task: LoadedTask, policy: Policy) -> Path:

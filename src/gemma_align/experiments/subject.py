@@ -8,6 +8,7 @@ from typing import Any
 
 from gemma_align.config import Config, ModelConfig, load_config
 from gemma_align.errors import CheckpointError, ConfigError
+from gemma_align.evaluation.names import UNTUNED, best_of_name
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.models.fingerprint import file_sha256
 from gemma_align.models.policy import Policy
@@ -15,13 +16,16 @@ from gemma_align.models.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The models by name, the one in question first: "tuned" before "base", or "base" alone, then "few_shot".
+    """The models by name, the one in question first: "tuned" before "base", or "base" alone, then "few_shot", and
+    "best_of_N", which samples the first.
 
     facts  what tells one subject from another: fingerprints of the checkpoint and of what was trained
+    start  what a reward stands on: a policy whose base weights nothing has trained
     """
 
     models: tuple[str, ...]
     facts: Mapping[str, Any]
+    start: Policy
     _policies: Mapping[str, Policy]
 
     @property
@@ -33,7 +37,7 @@ class Subject:
     def use(self, model: str) -> Iterator[Policy]:
         """Within it the policy is that model."""
         policy = self._policies[model]
-        with policy.base() if model != "tuned" and policy.has_adapter else nullcontext():
+        with policy.base() if model in UNTUNED and policy.has_adapter else nullcontext():
             yield policy
 
 
@@ -80,7 +84,7 @@ def open_policy(model: ModelConfig, adapter: Path | None, num_rows: int) -> Poli
         UserError: the weights can't be had, or aren't those that the run was trained on.
     """
     if adapter is None:
-        return Policy.load(model, num_rows=num_rows)
+        return _frozen(model, num_rows=num_rows)
     policy = Policy.from_run(adapter, device=model.device, num_rows=num_rows)
     policy.max_length = model.max_length
     return policy
@@ -88,31 +92,47 @@ def open_policy(model: ModelConfig, adapter: Path | None, num_rows: int) -> Poli
 
 def untrained(config: Config) -> Policy:
     """The checkpoint without anything to train, for what stands on its weights."""
-    return Policy.load(config.model.model_copy(update={"lora": None}))
+    return _frozen(config.model.model_copy(update={"lora": None}))
+
+
+def reward_policy(config: Config, policy: Policy) -> Policy:
+    """What a reward stands on while a run's policy is evaluated: weights that nothing has trained.
+
+    They are the policy's own under its adapter; where all weights were trained, the checkpoint is loaded once more.
+    """
+    return policy if policy.has_adapter else untrained(config)
+
+
+def _frozen(model: ModelConfig, **kwargs: Any) -> Policy:
+    policy = Policy.load(model, **kwargs)
+    policy.model.requires_grad_(False)
+    return policy
 
 
 def open_subject(config: Config, adapter: Path | None) -> Subject:
     """The models, loaded.
 
     Args:
-        config: `model` as `subject_model` gives it; of `evaluation`, whether base and few-shot are asked for.
+        config: `model` as `subject_model` gives it; of `evaluation`, which models are asked for.
         adapter: a run folder; None for the base model alone.
 
     Raises:
         UserError: the weights can't be had, or aren't those that the run was trained on.
     """
-    model, rows = config.model, config.evaluation.num_rows
-    others = ("base", *(("few_shot",) if config.evaluation.few_shot else ()))
+    model, asked, rows = config.model, config.evaluation, config.evaluation.num_rows
+    untuned_models = ("base", *(("few_shot",) if asked.few_shot else ()))
+    best = (best_of_name(asked.best_of),) if asked.best_of else ()
     if adapter is None:
         policy = open_policy(model, None, rows)
-        return Subject(others, _facts(policy, None), dict.fromkeys(others, policy))
+        models = (*untuned_models, *best)
+        return Subject(models, _facts(policy, None), policy, dict.fromkeys(models, policy))
     tuned = open_policy(model, adapter, rows)
     untuned = tuned
-    if not tuned.has_adapter and config.evaluation.base:  # all weights were trained: the start is loaded beside them
-        untuned = Policy.load(model.model_copy(update={"lora": None}), num_rows=rows)
-    models = ("tuned", *(others if config.evaluation.base else ()))
-    policies = {name: tuned if name == "tuned" else untuned for name in models}
-    return Subject(models, _facts(tuned if tuned.has_adapter else untuned, adapter), policies)
+    if not tuned.has_adapter and (asked.base or best):  # all weights were trained: the start is loaded beside them
+        untuned = _frozen(model.model_copy(update={"lora": None}), num_rows=rows)
+    policies = {"tuned": tuned, **dict.fromkeys(untuned_models if asked.base else (), untuned)}
+    policies |= dict.fromkeys(best, tuned)
+    return Subject(tuple(policies), _facts(untuned, adapter), untuned, policies)
 
 
 def _facts(start: Policy, adapter: Path | None) -> dict[str, Any]:

@@ -8,8 +8,8 @@ with r the probability ratio to the policy that sampled. Groups come from the ro
 Departures: the mean is over all tokens of the minibatch (`grpo.loss: response` is the paper's); the divergence in the
 loss carries the ratio as its weight, without which k3 pulls in another direction than the divergence it estimates
 (`core/kl.py`); it is measured also where its coefficient is 0. Options beside the paper: leave-one-out baseline (RLOO),
-no division by the deviation and a constant length (Dr. GRPO), a higher upper clip (DAPO), ratios of sequences (GSPO,
-Zheng et al. 2025, arXiv 2507.18071).
+no division by the deviation and a constant length (Dr. GRPO), a higher upper clip and other prompts for groups that say
+nothing (DAPO), ratios of sequences (GSPO, Zheng et al. 2025, arXiv 2507.18071).
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,7 @@ from gemma_align.core.kl import kl_estimate, log_ratio
 from gemma_align.core.surrogate import clipped_surrogate
 from gemma_align.trainers.policy_metrics import POLICY_METRICS, policy_metrics
 from gemma_align.trainers.rollouts import Roller, Scored
+from gemma_align.trainers.spares import Spares
 from gemma_align.types import Batch, Example, Policy, Totals
 
 
@@ -45,7 +46,9 @@ class GRPO:
     metrics = ("loss/policy", "loss/kl", *POLICY_METRICS)
     own = None
 
-    def __init__(self, policy: Policy, roller: Roller, rl: RLConfig, settings: GRPOConfig) -> None:
+    def __init__(
+        self, policy: Policy, roller: Roller, rl: RLConfig, settings: GRPOConfig, spares: Spares | None = None
+    ) -> None:
         """What is trained, and how it is sampled and scored.
 
         Args:
@@ -53,23 +56,26 @@ class GRPO:
             roller: samples it, scores the responses, and knows the reference.
             rl: the configuration's `rl`.
             settings: its `grpo`.
+            spares: other prompts for groups whose scores are all equal, which are dropped; None: they stay.
         """
         self.policy = policy
         self.roller = roller
         self.rl = rl
         self.settings = settings
+        self.spares = spares
         self.num_passes = settings.num_passes
         self.num_minibatches = settings.num_minibatches
 
     def prepare(self, examples: Sequence[Example]) -> RolloutBatch:
         """Samples a group of responses to each example, and scores them."""
-        scored = self.roller.roll(examples)
-        return RolloutBatch(
+        scored = self.roller.roll(examples, self.spares)
+        batch = RolloutBatch(
             scored.rollouts.responses,
             old_logprobs=scored.rollouts.logprobs,
             ref_logprobs=scored.ref_logprobs,
             advantages=self._advantages(scored),
         )
+        return batch if self.spares is None else batch.select((~scored.dead).nonzero().flatten())
 
     def told(self) -> tuple[dict[str, float], float]:
         """Scores, their parts, divergence, lengths; of the last batch."""

@@ -1,6 +1,6 @@
 """Rollouts with what is known of them: sampled responses, the reference's log-probabilities, scores.
 
-Every sample has random numbers of its own, which depend on the seed, the batch's number, its example and its place in
+Every sample has random numbers of its own, which depend on the seed, the batch's number, its group and its place in
 the group: the same responses come whatever process draws them and in whatever company.
 """
 
@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemma_align.config import RLConfig
-from gemma_align.core.advantages import Total
+from gemma_align.core.advantages import Total, overlong
 from gemma_align.core.kl import kl_estimate, log_ratio
 from gemma_align.data.splits import hashed
 from gemma_align.models.reference import Reference
 from gemma_align.rewards.hybrid import HybridReward
+from gemma_align.trainers.spares import Spares
 from gemma_align.types import Answer, Example, Policy, Responses, Rollouts, Sampling, Scores
 
 
@@ -29,6 +31,11 @@ class Scored:
     rollouts: Rollouts
     ref_logprobs: Float[Tensor, "N T"]
     scores: Scores
+
+    @property
+    def dead(self) -> Bool[Tensor, "N"]:
+        """Of each response: whether all scores of its group are equal."""
+        return _groups(self.scores.total, self.rollouts.responses)[1]
 
 
 class Roller:
@@ -66,14 +73,33 @@ class Roller:
         self.shown = ""  # a response of the last batch and its score, for people
         self._told: tuple[dict[str, float], float] = ({}, 0.0)
 
-    def roll(self, examples: Sequence[Example]) -> Scored:
-        """A group of responses to each example, scored; `told` speaks of them afterwards."""
+    def roll(self, examples: Sequence[Example], spares: Spares | None = None) -> Scored:
+        """A group of responses to each example, scored; `told` speaks of them afterwards.
+
+        With `spares`, a group whose scores are all equal is followed by one of another prompt, that one too by another,
+        as often as it may be. All of them are given back, and told of.
+        """
         rl, number = self.rl, self._batches
         self._batches += 1
         sampling = Sampling(rl.max_response_tokens, temperature=rl.temperature, seed=hashed(self.seed, "roll", number))
-        scored = self._scored(examples, rl.group_size, sampling)
+        names = [example.id for example in examples]
+        parts = [self._scored(examples, names, rl.group_size, sampling)]
+        for _ in range(spares.max_refills if spares is not None else 0):
+            dead = parts[-1].dead.view(-1, rl.group_size).any(dim=1).tolist()
+            names = [f"instead of {name}" for name, empty in zip(names, dead, strict=True) if empty]
+            if not names:
+                break
+            assert spares is not None
+            others = [spares.instead_of(name, number) for name in names]
+            parts.append(self._scored(others, names, rl.group_size, sampling))
+        scored = _joined(parts)
         self.reward.observe(scored.scores)
-        self._told = self._account(scored)
+        sums, count = self._account(scored)
+        tokens, refills = self._total(
+            [sums["rollout/tokens"], float(sum(len(part.rollouts.examples) for part in parts[1:]))]
+        )
+        # Of the whole batch and not of a response: what is told is divided by the number of responses
+        self._told = sums | {"rollout/all_tokens": tokens * count, "rollout/refills": refills * count}, count
         if scored.rollouts.texts:
             text = " ".join(scored.rollouts.texts[0].split())
             self.shown = f"score {float(scored.scores.total[0]):.2f}: {text[:200]}{'…' if len(text) > 200 else ''}"
@@ -82,7 +108,8 @@ class Roller:
     def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
         """Sums over one greedy response to each example: `loss` is minus the score; and how many there are."""
         sampling = Sampling(self.rl.max_response_tokens, temperature=0.0)
-        sums, count = self._account(self._scored(examples, 1, sampling))
+        names = [example.id for example in examples]
+        sums, count = self._account(self._scored(examples, names, 1, sampling))
         return {"loss": -sums["reward/total"], **{name.replace("/", "_"): sums[name] for name in sums}}, count
 
     def told(self) -> tuple[dict[str, float], float]:
@@ -103,8 +130,11 @@ class Roller:
         self._batches = int(state["batches"])
         self.reward.load_state_dict(state["reward"])
 
-    def _scored(self, examples: Sequence[Example], num_samples: int, sampling: Sampling) -> Scored:
-        ids = [hashed(0, example.id, n) % 2**62 for example in examples for n in range(num_samples)]
+    def _scored(
+        self, examples: Sequence[Example], names: Sequence[str], num_samples: int, sampling: Sampling
+    ) -> Scored:
+        """`names` name the groups in the random numbers."""
+        ids = [hashed(0, name, n) % 2**62 for name in names for n in range(num_samples)]
         rollouts = self.policy.generate(examples, num_samples, sampling, ids)
         # What reads the responses sees them as sampled: at the temperature of sampling, where there was one
         temperature = sampling.temperature or 1.0
@@ -112,7 +142,12 @@ class Roller:
             ref_logprobs = self.policy.logprobs(rollouts.responses, temperature).cpu()
         asked = [examples[p] for p in rollouts.responses.prompt_of.tolist()]
         answers = self._answers(rollouts, ref_logprobs if temperature == 1.0 else None)
-        return Scored(rollouts, ref_logprobs, self.reward.score(asked, answers))
+        scores = self.reward.score(asked, answers)
+        if self.rl.overlong_buffer:
+            lengths = rollouts.responses.mask.sum(dim=1)
+            cost = overlong(lengths, sampling.max_tokens, self.rl.overlong_buffer)
+            scores = Scores(scores.total + cost, {**scores.parts, "overlong": cost})
+        return Scored(rollouts, ref_logprobs, scores)
 
     def _answers(self, rollouts: Rollouts, ref_logprobs: Float[Tensor, "N T"] | None) -> list[Answer]:
         """As a reward reads them. Log-probabilities at another temperature aren't the reference's."""
@@ -146,6 +181,39 @@ class Roller:
             "policy/kl_k1": away.sum(dim=1),
         }
         return {name: float(values.double().sum()) for name, values in columns.items()}, float(len(responses))
+
+
+def _joined(parts: Sequence[Scored]) -> Scored:
+    """All groups, one part after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.ref_logprobs.shape[1] for part in parts)
+
+    def wide(rows: Sequence[Tensor]) -> Tensor:
+        return torch.cat([F.pad(row, (0, width - row.shape[1])) for row in rows])
+
+    rollouts = [part.rollouts for part in parts]
+    responses = [each.responses for each in rollouts]
+    first = [sum(len(each.prompt_ids) for each in responses[:i]) for i in range(len(responses))]
+    return Scored(
+        Rollouts(
+            responses=Responses(
+                prompt_ids=tuple(ids for each in responses for ids in each.prompt_ids),
+                prompt_of=torch.cat([each.prompt_of + start for each, start in zip(responses, first, strict=True)]),
+                ids=wide([each.ids for each in responses]),
+                mask=wide([each.mask for each in responses]),
+            ),
+            logprobs=wide([each.logprobs for each in rollouts]),
+            examples=tuple(example for each in rollouts for example in each.examples),
+            texts=tuple(text for each in rollouts for text in each.texts),
+            finished=torch.cat([each.finished for each in rollouts]),
+        ),
+        ref_logprobs=wide([part.ref_logprobs for part in parts]),
+        scores=Scores(
+            torch.cat([part.scores.total for part in parts]),
+            {name: torch.cat([part.scores.parts[name] for part in parts]) for name in parts[0].scores.parts},
+        ),
+    )
 
 
 def spread_and_correlation(

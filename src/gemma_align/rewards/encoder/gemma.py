@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.data.collate import sharing_prompts
-from gemma_align.errors import ConfigError
 from gemma_align.models.beside import Beside
 from gemma_align.models.policy import Policy
-from gemma_align.rewards.encoder.gemma_embeddings import gemma_row
+from gemma_align.rewards.encoder.gemma_embeddings import gemma_row, require_frozen
 from gemma_align.rewards.encoder.rows import Row
 from gemma_align.types import Example, Responses
 
@@ -28,11 +27,7 @@ class Gemma(nn.Module):
 
     def __init__(self, policy: Policy, *, rank: int, max_length: int) -> None:
         super().__init__()
-        if not policy.has_adapter and policy.trainable():
-            raise ConfigError(
-                "reward.encoder.backbone=gemma reads the frozen base model, but model.lora=null trains all of its "
-                "weights: give model.lora, or another backbone"
-            )
+        require_frozen(policy, "gemma")
         self.beside = Beside(policy, rank)
         self.max_length = max_length
         self.fingerprint = policy.info.fingerprint

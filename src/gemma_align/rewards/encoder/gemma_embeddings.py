@@ -1,7 +1,7 @@
 """Backbone `gemma_embeddings`: the policy's frozen token embeddings, and a small transformer of our own on them.
 
-x = E[id] * sqrt(H), as Gemma 3 scales them. The table is the policy's own tensor, looked up, never copied; only where
-the policy trains it, a copy keeps the reward from moving with the policy.
+x = E[id] * sqrt(H), as Gemma 3 scales them. The table is the policy's own tensor, looked up, never copied. A policy
+that trains it is refused: the reward would move with the policy, and a copy would be of what a stage before had left.
 
 frozen   sum over the response's n distinct tokens of x / sqrt(n)         (H)
 learned  attention pooling over the response of the transformer's output  (width)
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemma_align.data.templates import PromptFormat
+from gemma_align.errors import ConfigError
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.encoder.backbone import distinct_root_mean
 from gemma_align.rewards.encoder.pooling import AttentionPool
@@ -35,13 +36,22 @@ def gemma_row(prompt_format: PromptFormat, example: Example, text: str, max_leng
     return replace(row, prompt_ids=(bos, *row.prompt_ids))
 
 
+def require_frozen(policy: Policy, backbone: str) -> None:
+    """ConfigError where the policy trains the weights that a reward would stand on."""
+    if not policy.has_adapter and policy.trainable():
+        raise ConfigError(
+            f"reward.encoder.backbone={backbone} stands on the base model's frozen weights, but model.lora=null trains "
+            "all of them: give model.lora, or an encoder with the backbone minilm"
+        )
+
+
 class GemmaEmbeddings(nn.Module):
     """See the top of this file."""
 
     def __init__(self, policy: Policy, *, width: int, layers: int, dropout: float, max_length: int) -> None:
         super().__init__()
-        table = policy.causal_lm.get_input_embeddings().weight
-        shared = table.detach().clone() if table.requires_grad else table.detach()
+        require_frozen(policy, "gemma_embeddings")
+        shared = policy.causal_lm.get_input_embeddings().weight.detach()
         self._table = (shared,)  # in a tuple: not a buffer, so it is neither saved nor moved
         self._scale = shared.shape[1] ** 0.5
         self.prompt_format = policy.prompt_format
@@ -57,7 +67,7 @@ class GemmaEmbeddings(nn.Module):
 
     @property
     def table(self) -> Float[Tensor, "V H"]:
-        """The embeddings, unscaled; the policy's own tensor unless the policy trains it."""
+        """The embeddings, unscaled; the policy's own tensor."""
         return self._table[0]
 
     @property
