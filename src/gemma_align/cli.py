@@ -11,7 +11,7 @@ import typer
 from gemma_align import __version__
 from gemma_align.cli_options import ConfigPath, Debug, Overrides
 from gemma_align.cli_reward import pairs_app, reward_app
-from gemma_align.errors import UserError
+from gemma_align.errors import Interrupted, UserError
 from gemma_align.sandbox.commands import app as sandbox_app
 
 app = typer.Typer(
@@ -261,7 +261,7 @@ def _app(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its status: 2 for what the user can mend, 130 where it was interrupted."""
+    """Run the command line and leave with its status: 2 for what the user can mend, 130 or 143 after a signal."""
     try:
         app(args=None if argv is None else list(argv), prog_name="gemma-align")
     except UserError as error:
@@ -271,6 +271,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if package in ("", "gemma_align"):
             raise
         _fail(f"the Python package {package!r} is missing: run `make setup`, or pip install -e '.[dev]'")
+    except Interrupted as stopped:
+        _fail(str(stopped), stopped.status)
     except KeyboardInterrupt:  # outside of a command: while it was being imported, or in its clean-up
         sys.exit(130)
     sys.exit(0)
@@ -281,6 +283,6 @@ def runner_main(argv: Sequence[str] | None = None) -> NoReturn:
     main(["run", *(sys.argv[1:] if argv is None else argv)])
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+def _fail(message: str, status: int = 2) -> NoReturn:
+    print(f"error: {message}" if status == 2 else message, file=sys.stderr)
+    sys.exit(status)

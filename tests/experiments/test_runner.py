@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,11 @@ from safetensors.torch import load_file
 from gemma_align.cli import main
 from gemma_align.config import load_config
 from gemma_align.data.tasks import load_task
+from gemma_align.experiments import runner
+from gemma_align.experiments.measuring import measure
 from gemma_align.models.checkpoints import load_checkpoint
 from gemma_align.models.policy import Policy
+from gemma_align.trainers.loop import Loop
 from gemma_align.types import Sampling
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -347,3 +350,100 @@ def test_a_later_stage_s_reward_that_cannot_be_had_is_found_before_the_first(tmp
     assert "Traceback" not in said
     assert not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text()
     run(folder, "--debug", "evaluation.base=false", config=GRPO)
+
+
+@contextmanager
+def signals_sent(*numbers, on_call, of, monkeypatch):
+    """While a function of a module or class runs for the given time, this process gets signals, each a second later."""
+    real, calls = getattr(*of), []
+
+    def called(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == on_call:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), number)  # as `timeout` and launchers do: the same request
+                if len(numbers) > 1:
+                    time.sleep(1.1)
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*of, called)
+        yield
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_after_the_update_it_is_in(unbroken, tmp_path, monkeypatch, number, status):
+    folder = tmp_path / "run"
+    with signals_sent(number, on_call=3, of=(Loop, "_update"), monkeypatch=monkeypatch):
+        ended, said = attempt(folder)
+    assert ended == status
+    assert f"stopped by {number.name} after update 3, which is saved. Give the same command with --resume" in said
+    assert "Traceback" not in said
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-000002", "step-000003-extra"]
+    told = json.loads((folder / "status.json").read_text())
+    assert (told["state"], told["step"]) == ("interrupted", 3)
+    assert number.name in told["message"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "going on after update 3" in run(folder, "--resume")
+    expected = finished_files(unbroken[0])
+    assert {name for name, content in finished_files(folder).items() if content != expected[name]} == set()
+    kept = [sorted(path.name for path in (f / "checkpoints").iterdir()) for f in (folder, unbroken[0])]
+    assert kept[0] == kept[1]
+
+
+def test_a_second_signal_ends_a_run_at_once(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with signals_sent(signal.SIGINT, signal.SIGTERM, on_call=3, of=(Loop, "_update"), monkeypatch=monkeypatch):
+        ended, said = attempt(folder)
+    assert ended == 143
+    assert "stopped by SIGTERM at once" in said
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000002"]
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+
+
+def test_a_signal_while_models_are_evaluated_keeps_those_that_are_done(unbroken, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with signals_sent(signal.SIGTERM, on_call=2, of=(runner, "measure"), monkeypatch=monkeypatch):
+        assert attempt(folder)[0] == 143
+    assert [path.name for path in (folder / "evaluated").iterdir()] == ["tuned.json"]
+    measured = []
+    monkeypatch.setattr(runner, "measure", lambda *a, **k: measured.append(k["model"]) or measure(*a, **k))
+    run(folder, "--resume")
+    assert measured == ["base"]
+    expected = finished_files(unbroken[0])
+    assert {name for name, content in finished_files(folder).items() if content != expected[name]} == set()
+
+
+def test_a_signal_before_anything_is_done_leaves_no_folder(tmp_path, monkeypatch):
+    with signals_sent(signal.SIGINT, on_call=1, of=(Policy, "load"), monkeypatch=monkeypatch):
+        assert attempt(tmp_path / "run")[0] == 130
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_two_processes_agree_on_the_update_after_which_they_stop(tmp_path):
+    folder = tmp_path / "run"
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        f"--master_port={free_port()}",
+        "-m",
+        "gemma_align",
+    )
+    asked = command(folder, "model.device=cpu", "training.num_epochs=50", launcher=launcher)
+    process = subprocess.Popen(asked, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 200
+    while not (metrics.exists() and '"step": 3' in metrics.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode != 0
+    step = json.loads((folder / "status.json").read_text())["step"]
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+    assert said.count("finishing this update and saving") == 1
+    assert said.count(f"after update {step}, which is saved") == 2
+    assert any((folder / "checkpoints").glob(f"step-{step:06d}*"))

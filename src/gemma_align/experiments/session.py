@@ -17,6 +17,7 @@ from gemma_align.config import Config, resolved_yaml
 from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import ConfigError
+from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
@@ -42,6 +43,7 @@ class Session:
     policy: Policy
     diagnostics: Diagnostics
     kept: KeptStages
+    interrupts: Interrupts
     resumed: LoopState | None  # where an unfinished run, or one whose first stages are kept, goes on; None at a start
 
     @property
@@ -51,7 +53,7 @@ class Session:
 
 
 @contextmanager
-def start(config: Config, *, resume: bool) -> Iterator[Session]:
+def start(config: Config, *, resume: bool, interrupts: Interrupts) -> Iterator[Session]:
     """Everything a run needs, checked and loaded; on leaving, the folder's status says how the run ended."""
     trackers = (("tensorboard",) if config.tracking.tensorboard else ()) + tuple(config.tracking.trackers)
     check_trackers(trackers)
@@ -93,7 +95,7 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
                 diagnostics.say(taken)
             staged = _staged(config, tasks, policy, accelerator, diagnostics)
             _check_rewards(staged, policy, accelerator.num_processes)
-            yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, kept, state)
+            yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, kept, interrupts, state)
 
 
 def seed_everything(seed: int) -> None:

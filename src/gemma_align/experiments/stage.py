@@ -22,7 +22,7 @@ from gemma_align.trainers.checkpointing import (
     save_checkpoint,
 )
 from gemma_align.trainers.loop import Loop, Update
-from gemma_align.trainers.processes import mean_metrics, share, total
+from gemma_align.trainers.processes import any_of, mean_metrics, share, total
 from gemma_align.trainers.stability import Monitor, Verdict
 
 
@@ -82,17 +82,29 @@ class StageRun:
             restore_rng(before.rng[session.accelerator.process_index])
 
     def run(self) -> LoopState:
-        """All updates that are left; the state after the last one, which is saved."""
+        """All updates that are left; the state after the last one, which is saved.
+
+        Raises Interrupted after an update where a signal has asked for an end; its state is saved then too.
+        """
         every, eval_every = self.config.checkpoint.every, self.config.training.eval_every
-        with self._open, self.session.diagnostics.stage(self.name, self.loop.total_steps, done=self.loop.step):
+        session, interrupts = self.session, self.session.interrupts
+        with (
+            self._open,
+            interrupts.held(told=session.folder is not None),
+            session.diagnostics.stage(self.name, self.loop.total_steps, done=self.loop.step),
+        ):
             for update in self.loop:
                 self._count(update)
                 self._watch(update)
                 last = self.loop.total_steps  # nearer than it was where the monitor has stopped the stage
                 if update.step == last or (eval_every and update.step % eval_every == 0):
                     self._evaluate()
-                if update.step == last or (every and update.step % every == 0):
-                    self._save()
+                asked = any_of(interrupts.asked is not None, session.accelerator)
+                due = update.step == last or bool(every and update.step % every == 0)
+                if due or asked:
+                    self._save(extra=not due)
+                if asked:
+                    interrupts.stop(f" after update {self.step}, which is saved")
         return self.state()
 
     def state(self) -> LoopState:
@@ -150,12 +162,12 @@ class StageRun:
     def _stop(self) -> None:
         self.stopped, self.loop.total_steps = True, self.loop.step
 
-    def _save(self) -> None:
+    def _save(self, *, extra: bool = False) -> None:
         session = self.session
         with session.diagnostics.timer("checkpoint"):
             state = self.state()
             if session.folder is not None:
-                save_checkpoint(session.folder.paths.checkpoints, state, self.config.checkpoint.keep)
+                save_checkpoint(session.folder.paths.checkpoints, state, self.config.checkpoint.keep, extra=extra)
                 session.folder.write_folder(session.folder.paths.adapter, session.policy.save)
             session.accelerator.wait_for_everyone()
 
