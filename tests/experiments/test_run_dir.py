@@ -17,6 +17,7 @@ import torch
 
 from gemma_align.errors import RunDirError, UserError
 from gemma_align.experiments import run_dir as run_dir_module
+from gemma_align.experiments.config_diff import config_differences
 from gemma_align.experiments.files import json_text
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
@@ -319,6 +320,12 @@ def test_a_disk_that_can_not_lock_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks available")))
     with pytest.raises(RunDirError, match=r"Could not lock .*No locks available.*output_dir="):
         RunDir.open(tmp_path / "a", CONFIG)
+
+
+def test_settings_in_lists_are_named_and_patience_is_free():
+    there = "stages: [{method: sft}, {method: grpo, seed: 1}]\nreward: {terms: [{call: 'm:f', timeout: 60.0}]}\n"
+    now = there.replace("60.0", "90.0").replace("seed: 1", "seed: 2")
+    assert config_differences(there, now) == ["stages.1.seed: 1 there, 2 now"]
 
 
 # --- logs ---
