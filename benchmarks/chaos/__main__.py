@@ -1,6 +1,6 @@
 """`make chaos`: everything that may go wrong with a run, and what came of it, into docs/reliability.md.
 
-python -m benchmarks.chaos [--kills 100] [--trials 3] [--short] [--dry] [--seed 0]
+python -m benchmarks.chaos [--only kills|others] [--kills 125] [--trials 1] [--short] [--dry] [--seed 0]
 """
 
 import argparse
@@ -29,7 +29,8 @@ SAMPLING = ("grpo", "ppo", "rejection")
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=125, help="at least so many over all methods (default 125)")
-    parser.add_argument("--trials", type=int, default=3, help="of each other kind and method (default 3)")
+    parser.add_argument("--trials", type=int, default=1, help="of each other kind and method (default 1)")
+    parser.add_argument("--only", choices=("kills", "others"), help="one part; what is kept of the other stays")
     parser.add_argument("--short", action="store_true", help="one method and a trial of each kind; as in the tests")
     parser.add_argument("--dry", action="store_true", help="print the table, write nothing")
     parser.add_argument("--seed", type=int, default=0)
@@ -42,31 +43,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = Bench(work, random.Random(options.seed))
     import_what_runs_import(Run(bench, "rejection" if options.short else "ppo").arguments, work / "first.log")
     done: list[Tried] = []
-    for tried in short(bench) if options.short else everything(bench, options.kills, options.trials):
+    for tried in short(bench) if options.short else chosen(bench, options):
         done += tried
         for one in tried:
             print(f"{time.monotonic() - began:6.0f} s  {one.method:10} {one.fault}: {one.problem or 'nothing lost'}")
         sys.stdout.flush()
     lost = sum(bool(one.problem) for one in done)
-    document = summary(done) | {"seed": options.seed, "seconds": round(time.monotonic() - began)}
-    print(page.render(document))
+    rows = summary(done)
+    print(page.render(rows))
     if lost:
         print(f"what was lost lies in {work}")
     else:
         shutil.rmtree(work)
     if not options.dry and not options.short:
-        keep("chaos", document)
+        keep("chaos", page.merged(rows))
         page.write_page()
     return 1 if lost else 0
 
 
-def everything(bench: Bench, kills: int, each: int) -> Iterator[list[Tried]]:
+def chosen(bench: Bench, options: argparse.Namespace) -> Iterator[list[Tried]]:
+    if options.only != "others":
+        yield from kills(bench, options.kills)
+    if options.only != "kills":
+        yield from others(bench, options.trials)
+
+
+def kills(bench: Bench, wanted: int) -> Iterator[list[Tried]]:
     for method in METHODS:
         num_kills = 0
-        while num_kills < -(-kills // len(METHODS)):
+        while num_kills < -(-wanted // len(METHODS)):
             tried = trials.killed(bench, method, KILLS_A_RUN)
             num_kills += len(tried)
             yield tried
+
+
+def others(bench: Bench, each: int) -> Iterator[list[Tried]]:
     for _ in range(each):
         for method in METHODS:
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -96,21 +107,18 @@ def disk_full(bench: Bench, method: str) -> Iterator[list[Tried]]:
         print(error)
 
 
-def summary(done: Sequence[Tried]) -> dict[str, Any]:
+def summary(done: Sequence[Tried]) -> list[dict[str, Any]]:
     tried, lost = Counter(one.fault for one in done), Counter(one.fault for one in done if one.problem)
-    return {
-        "rows": [
-            {
-                "fault": fault,
-                "methods": sorted({one.method for one in done if one.fault == fault}, key=list(METHODS).index),
-                "tried": tried[fault],
-                "survived": tried[fault] - lost[fault],
-                "lost": lost[fault],
-            }
-            for fault in tried
-        ],
-        "kills": sum(count for fault, count in tried.items() if fault.startswith("kill")),
-    }
+    return [
+        {
+            "fault": fault,
+            "methods": sorted({one.method for one in done if one.fault == fault}, key=list(METHODS).index),
+            "tried": tried[fault],
+            "survived": tried[fault] - lost[fault],
+            "lost": lost[fault],
+        }
+        for fault in sorted(tried)
+    ]
 
 
 if __name__ == "__main__":
