@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ from gemma_align.experiments import runner
 from gemma_align.experiments.measuring import measure
 from gemma_align.models.checkpoints import load_checkpoint
 from gemma_align.models.policy import Policy
+from gemma_align.trainers.checkpointing import latest_checkpoint, load_checkpoint_state, save_checkpoint
 from gemma_align.trainers.loop import Loop
 from gemma_align.types import Sampling
 
@@ -447,3 +449,65 @@ def test_two_processes_agree_on_the_update_after_which_they_stop(tmp_path):
     assert said.count("finishing this update and saving") == 1
     assert said.count(f"after update {step}, which is saved") == 2
     assert any((folder / "checkpoints").glob(f"step-{step:06d}*"))
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run on data of its own that was stopped after two updates."""
+    folder = tmp_path_factory.mktemp("stopped")
+    rows = [{"id": str(i), "prompt": f"say {i}", "response": f"it is {i}"} for i in range(12)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        signals_sent(signal.SIGTERM, on_call=2, of=(Loop, "_update"), monkeypatch=patched),
+    ):
+        status, said = attempt(folder / "run", *own_data(folder))
+    assert status == 143, said
+    return folder
+
+
+def own_data(folder):
+    return f"data.train={folder / 'rows.jsonl'}", "evaluation.base=false", "data.report=builtin", "data.tune=builtin"
+
+
+def stretched(state):
+    name = sorted(state.model)[0]
+    state.model[name] = state.model[name][:1, :1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: s.model.pop(sorted(s.model)[0]), r"wanted shape \(8, 48\), given None"),
+        (lambda s: s.model.update(other=torch.zeros(2)), r"other: wanted shape None, given \(2,\)"),
+        (stretched, r"wanted shape \(8, 48\), given \(1, 1\)"),
+        (lambda s: s.optimizer.update(param_groups=[]), "ValueError"),
+        (lambda s: s.optimizer.clear(), "KeyError"),
+        (lambda s: s.rng.clear(), "saved by 0 processes"),
+        (lambda s: s.rng[0].pop("numpy"), "KeyError: 'numpy'"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(stopped, tmp_path, spoil, message):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped / "run", folder)
+    state = load_checkpoint_state(latest_checkpoint(folder / "checkpoints"))
+    spoil(state)
+    save_checkpoint(folder / "checkpoints", state, keep=1)
+    status, said = attempt(folder, "--resume", *own_data(stopped))
+    assert status == 2
+    assert re.search(rf"isn't one of this run.*{message}", said), said
+    assert "Traceback" not in said
+
+
+def test_data_that_changed_while_a_run_was_stopped_is_found(stopped, tmp_path):
+    shutil.copytree(stopped / "run", tmp_path / "run")
+    rows = stopped / "rows.jsonl"
+    before = rows.read_text()
+    try:
+        rows.write_text(before.replace("it is 7", "it is 8"))
+        status, said = attempt(tmp_path / "run", "--resume", *own_data(stopped))
+    finally:
+        rows.write_text(before)
+    assert status == 2
+    assert "stage 1's train examples: changed since this run was begun" in said
+    assert "going on after update 2" in run(tmp_path / "run", "--resume", *own_data(stopped))

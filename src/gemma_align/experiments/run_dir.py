@@ -104,6 +104,11 @@ class RunDir:
         except OSError as error:
             raise RunDirError(f"Could not write {self.paths.environment}: {error.strerror or error}.") from error
 
+    def begun_with(self) -> dict[str, Any]:
+        """What an earlier process told with `add_environment`; empty in a new run."""
+        earlier = [facts for facts in self._environment.get("earlier", ()) if "checkpoint" in facts]
+        return earlier[0] if earlier else {}
+
     def set_status(
         self,
         state: State = "running",

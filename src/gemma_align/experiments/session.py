@@ -21,6 +21,7 @@ from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
+from gemma_align.experiments.same_inputs import require_same_inputs
 from gemma_align.experiments.stage_encoder import encoder_folder, fit_encoder_once, wants_encoder, with_path
 from gemma_align.experiments.stage_kept import KeptStages
 from gemma_align.experiments.stage_pairs import with_pairs
@@ -76,18 +77,19 @@ def start(config: Config, *, resume: bool, interrupts: Interrupts) -> Iterator[S
         accelerator.wait_for_everyone()
         state = _saved_state(config)
         if folder is not None:
+            facts = {
+                "seed": config.seed,
+                "device": str(policy.device),
+                "precision": str(policy.dtype).removeprefix("torch."),
+                "num_processes": accelerator.num_processes,
+                "checkpoint": policy.info.as_json(),
+                "prompt_format": policy.prompt_format.name,
+                "data": [task.report.to_dict() for task in tasks],
+            }
+            if state is not None:
+                require_same_inputs(folder.begun_with(), facts)
             folder.rewind(state.logs if state else {})
-            folder.add_environment(
-                {
-                    "seed": config.seed,
-                    "device": str(policy.device),
-                    "precision": str(policy.dtype).removeprefix("torch."),
-                    "num_processes": accelerator.num_processes,
-                    "checkpoint": policy.info.as_json(),
-                    "prompt_format": policy.prompt_format.name,
-                    "data": [task.report.to_dict() for task in tasks],
-                }
-            )
+            folder.add_environment(facts)
         with Diagnostics(
             folder, trackers=trackers, project=config.tracking.project, resumed_at=state.step if state else None
         ) as diagnostics:

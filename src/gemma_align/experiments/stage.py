@@ -8,7 +8,7 @@ import torch
 
 from gemma_align.config import Stage
 from gemma_align.data.collate import Encoder
-from gemma_align.errors import ConfigError
+from gemma_align.errors import CheckpointError, ConfigError
 from gemma_align.evaluation.evaluate import evaluate
 from gemma_align.experiments.methods import METHODS, Start
 from gemma_align.experiments.run_paths import RunPaths
@@ -74,12 +74,13 @@ class StageRun:
         self.monitor = Monitor(self.config.monitor) if stage.samples else None
         self.stopped = False
         if before is not None and before.stage == index:
-            self.loop.restore(before)
-            if before.stopped:
-                self._stop()
-            if self.monitor is not None:
-                self.monitor.load_state_dict(before.monitor)
-            restore_rng(before.rng[session.accelerator.process_index])
+            try:
+                self._restore(before)
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"The checkpoint of update {before.step} isn't one of this run ({type(error).__name__}: {error}). "
+                    "Was it copied here? Delete it, or put back the run's own"
+                ) from error
 
     def run(self) -> LoopState:
         """All updates that are left; the state after the last one, which is saved.
@@ -116,6 +117,17 @@ class StageRun:
         if self.session.folder is not None:
             state.logs = self.session.folder.log_sizes()
         return state
+
+    def _restore(self, before: LoopState) -> None:
+        number = self.session.accelerator.process_index
+        if number >= len(before.rng):
+            raise ValueError(f"it was saved by {len(before.rng)} processes, and this is number {number + 1}")
+        self.loop.restore(before)
+        if before.stopped:
+            self._stop()
+        if self.monitor is not None:
+            self.monitor.load_state_dict(before.monitor)
+        restore_rng(before.rng[number])
 
     def _count(self, update: Update) -> None:
         self.step += 1
