@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it, so that help and mistakes answer at once."""
 
+import errno
 import logging
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ app.add_typer(config_app, name="config")
 app.add_typer(reward_app, name="reward")
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(sandbox_app, name="sandbox")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # wherever it strikes, it is the user's to mend
 
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint: bundled:gemma-3-270m, a hub id, a folder.")
@@ -271,6 +274,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if package in ("", "gemma_align"):
             raise
         _fail(f"the Python package {package!r} is missing: run `make setup`, or pip install -e '.[dev]'")
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _fail(
+            f"{error.filename or 'a file'} can't be written: {error.strerror}. What is saved is whole: make room, then "
+            "give the same command again, a run's with --resume"
+        )
     except Interrupted as stopped:
         _fail(str(stopped), stopped.status)
     except KeyboardInterrupt:  # outside of a command: while it was being imported, or in its clean-up
