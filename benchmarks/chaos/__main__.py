@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         page.write_page()
         return 0
     began, work = time.monotonic(), Path(tempfile.mkdtemp(prefix="chaos-"))
-    bench = Bench(work, random.Random(options.seed))
+    bench = Bench(work, random.Random(options.seed), real=not options.short)
     import_what_runs_import(Run(bench, "rejection" if options.short else "ppo").arguments, work / "first.log")
     done: list[Tried] = []
     for tried in short(bench) if options.short else chosen(bench, options):
@@ -94,7 +94,7 @@ def others(bench: Bench, each: int) -> Iterator[list[Tried]]:
 
 def short(bench: Bench) -> Iterator[list[Tried]]:
     """One method that samples and has one stage, so that it is quick."""
-    yield trials.killed(bench, "rejection", 3)
+    yield trials.killed(bench, "rejection", 2)
     yield trials.bits_flipped(bench, "rejection")
     yield from disk_full(bench, "rejection")
 

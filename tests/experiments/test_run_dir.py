@@ -424,6 +424,14 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
+def test_a_log_that_can_not_be_flushed_is_said(tmp_path, monkeypatch):
+    begun(tmp_path)
+    with RunDir.open(tmp_path, CONFIG, resume=True) as run, monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(RunDirError, match=r"metrics.jsonl: No space left.*--resume"):
+            run.log_sizes()
+
+
 def test_run_log_holds_what_the_package_says(tmp_path):
     package = logging.getLogger("gemma_align")
     before = (package.level, list(package.handlers))

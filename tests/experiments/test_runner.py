@@ -25,7 +25,8 @@ from safetensors.torch import load_file
 from gemma_align.cli import main
 from gemma_align.config import load_config
 from gemma_align.data.tasks import load_task
-from gemma_align.experiments import kept, runner
+from gemma_align.errors import Interrupted
+from gemma_align.experiments import kept, runner, stage
 from gemma_align.experiments.measuring import measure
 from gemma_align.models.checkpoints import load_checkpoint
 from gemma_align.models.policy import Policy
@@ -449,6 +450,26 @@ def test_two_processes_agree_on_the_update_after_which_they_stop(tmp_path):
     assert said.count("finishing this update and saving") == 1
     assert said.count(f"after update {step}, which is saved") == 2
     assert any((folder / "checkpoints").glob(f"step-{step:06d}*"))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_right_before_or_after_the_last_checkpoint_ends_in_the_same_bits(unbroken, tmp_path, monkeypatch, when):
+    """After it nothing is left to do that would write the adapter."""
+
+    def cut(checkpoints, state, *args, **kwargs):
+        if state.step == 6 and when == "before":
+            raise Interrupted("cut", 99)
+        save_checkpoint(checkpoints, state, *args, **kwargs)
+        if state.step == 6:
+            raise Interrupted("cut", 99)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "save_checkpoint", cut)
+        assert attempt(folder)[0] == 99
+    assert f"going on after update {4 if when == 'before' else 6}" in run(folder, "--resume")
+    expected = finished_files(unbroken[0])
+    assert {name for name, content in finished_files(folder).items() if content != expected[name]} == set()
 
 
 def test_a_disk_that_is_full_when_a_model_is_evaluated_is_said(unbroken, tmp_path, monkeypatch):

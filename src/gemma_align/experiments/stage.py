@@ -179,8 +179,9 @@ class StageRun:
         with session.diagnostics.timer("checkpoint"):
             state = self.state()
             if session.folder is not None:
-                save_checkpoint(session.folder.paths.checkpoints, state, self.config.checkpoint.keep, extra=extra)
+                # The adapter first: after the last checkpoint there is no update left that would write it again
                 session.folder.write_folder(session.folder.paths.adapter, session.policy.save)
+                save_checkpoint(session.folder.paths.checkpoints, state, self.config.checkpoint.keep, extra=extra)
             session.accelerator.wait_for_everyone()
 
     def _evaluate(self) -> None:
