@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FUZZ := tests/test_config.py tests/data/test_malformed.py tests/experiments/test_bad_input.py
 
-.PHONY: help setup demo test test-slow check format bench results simulate clean
+.PHONY: help setup demo test test-slow check format bench results simulate chaos fuzz soak clean
 
 help:
 	@echo "make demo       SFT with LoRA on the real Gemma 3 270M, then base against tuned on held-out examples"
@@ -13,6 +14,9 @@ help:
 	@echo "make check      lint, format and types"
 	@echo "make bench      speed and memory against peers (ONLY=name for one workload)"
 	@echo "make simulate   docs/statistics.md's tables again: coverage and false winners by simulation (minutes)"
+	@echo "make chaos      kills, full disks, damage and stops, done to runs of every method; what was lost (an hour)"
+	@echo "make fuzz       malformed configurations and data, thousands of them (CASES=10000)"
+	@echo "make soak       one run of an hour, watched: memory, processes, files, threads"
 	@echo "make results    docs/results.md and the README's table again, from what was kept"
 	@echo "make setup      the environment alone"
 
@@ -47,6 +51,15 @@ bench: $(READY)
 
 simulate: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate $(ARGS)
+
+chaos: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.chaos $(ARGS)
+
+fuzz: $(READY)
+	CASES=$(or $(CASES),2000) $(BIN)/python -m pytest --hypothesis-show-statistics $(FUZZ) $(ARGS)
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 results: $(READY)
 	$(BIN)/python -m benchmarks.record

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+from tests.cases import cases
 
 from gemma_align.config import Config, Stage, debug_config, load_config, resolved_yaml
 from gemma_align.errors import ConfigError
@@ -520,8 +521,8 @@ def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> Any:
-    config = copy.deepcopy(VALID)
+def mutated(draw: st.DrawFn, valid: Any = VALID) -> Any:
+    config = copy.deepcopy(valid)
     for _ in range(draw(st.integers(1, 4))):
         path = draw(st.sampled_from(list(paths_of(config)) or [()]))
         if not path:
@@ -550,7 +551,7 @@ def load_or_explain(path: Path, overrides: list[str] | None = None) -> Config | 
         return None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(config=mutated())
 def test_mutated_configurations_load_or_are_explained(config: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "mutated.yml"
@@ -561,7 +562,7 @@ def test_mutated_configurations_load_or_are_explained(config: Any, tmp_path_fact
         assert load_config(path) == loaded
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(
     content=st.binary(max_size=60) | st.text(alphabet="a:-[]{}&*!|>'\"#%@`?,\n\t 01e.\\u", max_size=40).map(str.encode)
 )
@@ -574,7 +575,7 @@ def test_any_bytes_load_or_are_explained(content: bytes, tmp_path_factory: pytes
 KEYS = st.sampled_from([".".join(map(str, path)) for path in paths_of(VALID)]) | st.text(max_size=8)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(overrides=st.lists(st.tuples(KEYS, st.text(max_size=10)).map("=".join) | st.text(max_size=10), max_size=3))
 def test_any_overrides_load_or_are_explained(overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "fine.yml"
@@ -582,7 +583,7 @@ def test_any_overrides_load_or_are_explained(overrides: list[str], tmp_path_fact
     load_or_explain(path, overrides)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=cases(60), deadline=None)
 @given(
     text=st.text(min_size=1, max_size=20),
     rate=st.floats(min_value=0, exclude_min=True, allow_infinity=False),

@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it, so that help and mistakes answer at once."""
 
+import errno
 import logging
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from gemma_align import __version__
 from gemma_align.cli_options import ConfigPath, Debug, Overrides
 from gemma_align.cli_reward import pairs_app, reward_app
 from gemma_align.cli_study import study_app
-from gemma_align.errors import UserError
+from gemma_align.errors import Interrupted, UserError
 from gemma_align.sandbox.commands import app as sandbox_app
 
 app = typer.Typer(
@@ -28,6 +29,8 @@ app.add_typer(reward_app, name="reward")
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(study_app, name="study")
 app.add_typer(sandbox_app, name="sandbox")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # wherever it strikes, it is the user's to mend
 
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint: bundled:gemma-3-270m, a hub id, a folder.")
@@ -265,7 +268,7 @@ def _app(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its status: 2 for what the user can mend, 130 where it was interrupted."""
+    """Run the command line and leave with its status: 2 for what the user can mend, 130 or 143 after a signal."""
     try:
         app(args=None if argv is None else list(argv), prog_name="gemma-align")
     except UserError as error:
@@ -275,6 +278,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if package in ("", "gemma_align"):
             raise
         _fail(f"the Python package {package!r} is missing: run `make setup`, or pip install -e '.[dev]'")
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _fail(
+            f"{error.filename or 'a file'} can't be written: {error.strerror}. What is saved is whole: make room, then "
+            "give the same command again, a run's with --resume"
+        )
+    except Interrupted as stopped:
+        _fail(str(stopped), stopped.status)
     except KeyboardInterrupt:  # outside of a command: while it was being imported, or in its clean-up
         sys.exit(130)
     sys.exit(0)
@@ -285,6 +297,6 @@ def runner_main(argv: Sequence[str] | None = None) -> NoReturn:
     main(["run", *(sys.argv[1:] if argv is None else argv)])
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+def _fail(message: str, status: int = 2) -> NoReturn:
+    print(f"error: {message}" if status == 2 else message, file=sys.stderr)
+    sys.exit(status)

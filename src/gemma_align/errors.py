@@ -8,6 +8,8 @@ UserError
 ├── RewardError       a part of the reward that can't be computed for an example
 ├── JudgeError        a judge that can't be reached or doesn't answer; its answers so far are kept
 └── SandboxUnavailable  generated programs can't be confined here (gemma_align.sandbox)
+
+Interrupted stands apart: nothing is wrong, somebody asked the program to stop. Its status is the shell's, 130 or 143.
 """
 
 
@@ -37,3 +39,11 @@ class RewardError(UserError):
 
 class JudgeError(UserError):
     """A judge that can't be reached or doesn't answer; its answers so far are kept."""
+
+
+class Interrupted(BaseException):
+    """Somebody asked for an end (Ctrl-C, SIGTERM). Not an `Exception`: nothing that mends faults is to swallow it."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.cases import cases
 
 from gemma_align.data.readers import FORMATS, read_file
 from gemma_align.data.report import Ledger
@@ -115,7 +116,7 @@ JSON = st.recursive(
 COLUMNS = sorted({column for known in FORMATS.values() for columns in known.columns for column in columns})
 ROWS = st.lists(JSON | st.dictionaries(st.sampled_from([*COLUMNS, "history", "id"]), JSON, max_size=8), max_size=5)
 NAMES = st.sampled_from(["a.csv", "a.json", "a.jsonl", "a.csv.gz", "a"])
-LENIENT = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LENIENT = settings(max_examples=cases(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check_account(tmp_path, name, data, format_name):

@@ -17,6 +17,7 @@ import torch
 
 from gemma_align.errors import RunDirError, UserError
 from gemma_align.experiments import run_dir as run_dir_module
+from gemma_align.experiments.config_diff import config_differences
 from gemma_align.experiments.files import json_text
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
@@ -321,6 +322,12 @@ def test_a_disk_that_can_not_lock_is_said(tmp_path, monkeypatch):
         RunDir.open(tmp_path / "a", CONFIG)
 
 
+def test_settings_in_lists_are_named_and_patience_is_free():
+    there = "stages: [{method: sft}, {method: grpo, seed: 1}]\nreward: {terms: [{call: 'm:f', timeout: 60.0}]}\n"
+    now = there.replace("60.0", "90.0").replace("seed: 1", "seed: 2")
+    assert config_differences(there, now) == ["stages.1.seed: 1 there, 2 now"]
+
+
 # --- logs ---
 
 
@@ -415,6 +422,14 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
         assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
         run.metrics.append({"step": 2})
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_log_that_can_not_be_flushed_is_said(tmp_path, monkeypatch):
+    begun(tmp_path)
+    with RunDir.open(tmp_path, CONFIG, resume=True) as run, monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(RunDirError, match=r"metrics.jsonl: No space left.*--resume"):
+            run.log_sizes()
 
 
 def test_run_log_holds_what_the_package_says(tmp_path):

@@ -3,16 +3,18 @@
 Runs that nobody kills are made in this process: importing everything anew takes longer than they do.
 """
 
+import errno
 import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,13 @@ from safetensors.torch import load_file
 from gemma_align.cli import main
 from gemma_align.config import load_config
 from gemma_align.data.tasks import load_task
+from gemma_align.errors import Interrupted
+from gemma_align.experiments import kept, runner, stage
+from gemma_align.experiments.measuring import measure
 from gemma_align.models.checkpoints import load_checkpoint
 from gemma_align.models.policy import Policy
+from gemma_align.trainers.checkpointing import latest_checkpoint, load_checkpoint_state, save_checkpoint
+from gemma_align.trainers.loop import Loop
 from gemma_align.types import Sampling
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -382,3 +389,197 @@ def test_a_later_stage_s_reward_that_cannot_be_had_is_found_before_the_first(tmp
     assert "Traceback" not in said
     assert not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text()
     run(folder, "--debug", "evaluation.base=false", config=GRPO)
+
+
+@contextmanager
+def signals_sent(*numbers, on_call, of, monkeypatch):
+    """While a function of a module or class runs for the given time, this process gets signals, each a second later."""
+    real, calls = getattr(*of), []
+
+    def called(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == on_call:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), number)  # as `timeout` and launchers do: the same request
+                if len(numbers) > 1:
+                    time.sleep(1.1)
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*of, called)
+        yield
+
+
+def test_a_signal_ends_a_run_after_the_update_it_is_in(unbroken, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with signals_sent(signal.SIGINT, on_call=3, of=(Loop, "_update"), monkeypatch=monkeypatch):
+        ended, said = attempt(folder)
+    assert ended == 130
+    assert "stopped by SIGINT after update 3, which is saved. Give the same command with --resume" in said
+    assert "Traceback" not in said
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-000002", "step-000003-extra"]
+    told = json.loads((folder / "status.json").read_text())
+    assert (told["state"], told["step"]) == ("interrupted", 3)
+    assert "SIGINT" in told["message"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "going on after update 3" in run(folder, "--resume")
+    expected = finished_files(unbroken[0])
+    assert {name for name, content in finished_files(folder).items() if content != expected[name]} == set()
+    kept = [sorted(path.name for path in (f / "checkpoints").iterdir()) for f in (folder, unbroken[0])]
+    assert kept[0] == kept[1]
+
+
+def test_a_second_signal_ends_a_run_at_once(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with signals_sent(signal.SIGINT, signal.SIGTERM, on_call=3, of=(Loop, "_update"), monkeypatch=monkeypatch):
+        ended, said = attempt(folder)
+    assert ended == 143
+    assert "stopped by SIGTERM at once" in said
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000002"]
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+
+
+def test_a_signal_while_models_are_evaluated_keeps_those_that_are_done(unbroken, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with signals_sent(signal.SIGTERM, on_call=2, of=(runner, "measure"), monkeypatch=monkeypatch):
+        assert attempt(folder)[0] == 143
+    assert [path.name for path in (folder / "evaluated").iterdir()] == ["tuned.json"]
+    measured = []
+    monkeypatch.setattr(runner, "measure", lambda *a, **k: measured.append(k["model"]) or measure(*a, **k))
+    run(folder, "--resume")
+    assert measured == ["base"]
+    expected = finished_files(unbroken[0])
+    assert {name for name, content in finished_files(folder).items() if content != expected[name]} == set()
+
+
+def test_a_signal_before_anything_is_done_leaves_no_folder(tmp_path, monkeypatch):
+    with signals_sent(signal.SIGINT, on_call=1, of=(Policy, "load"), monkeypatch=monkeypatch):
+        assert attempt(tmp_path / "run")[0] == 130
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_two_processes_agree_on_the_update_after_which_they_stop(tmp_path):
+    folder = tmp_path / "run"
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        f"--master_port={free_port()}",
+        "-m",
+        "gemma_align",
+    )
+    asked = command(folder, "model.device=cpu", "training.num_epochs=50", launcher=launcher)
+    process = subprocess.Popen(asked, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 200
+    while not (metrics.exists() and '"step": 3' in metrics.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode != 0
+    step = json.loads((folder / "status.json").read_text())["step"]
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+    assert said.count("finishing this update and saving") == 1
+    assert said.count(f"after update {step}, which is saved") == 2
+    assert any((folder / "checkpoints").glob(f"step-{step:06d}*"))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_right_before_or_after_the_last_checkpoint_ends_in_the_same_bits(unbroken, tmp_path, monkeypatch, when):
+    """After it nothing is left to do that would write the adapter."""
+
+    def cut(checkpoints, state, *args, **kwargs):
+        if state.step == 6 and when == "before":
+            raise Interrupted("cut", 99)
+        save_checkpoint(checkpoints, state, *args, **kwargs)
+        if state.step == 6:
+            raise Interrupted("cut", 99)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "save_checkpoint", cut)
+        assert attempt(folder)[0] == 99
+    assert f"going on after update {4 if when == 'before' else 6}" in run(folder, "--resume")
+    expected = finished_files(unbroken[0])
+    assert {name for name, content in finished_files(folder).items() if content != expected[name]} == set()
+
+
+def test_a_disk_that_is_full_when_a_model_is_evaluated_is_said(unbroken, tmp_path, monkeypatch):
+    def full(path, _content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(kept, "write_text", full)
+        status, said = attempt(folder)
+    assert status == 2
+    assert re.search(r"error: \S+\.json can't be written: No space left on device.*--resume", said)
+    assert "Traceback" not in said
+    assert "going on after update 6" in run(folder, "--resume")
+    expected = finished_files(unbroken[0])
+    assert {name for name, content in finished_files(folder).items() if content != expected[name]} == set()
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run on data of its own that was stopped after two updates."""
+    folder = tmp_path_factory.mktemp("stopped")
+    rows = [{"id": str(i), "prompt": f"say {i}", "response": f"it is {i}"} for i in range(12)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        signals_sent(signal.SIGTERM, on_call=2, of=(Loop, "_update"), monkeypatch=patched),
+    ):
+        status, said = attempt(folder / "run", *own_data(folder))
+    assert status == 143, said
+    return folder
+
+
+def own_data(folder):
+    return f"data.train={folder / 'rows.jsonl'}", "evaluation.base=false", "data.report=builtin", "data.tune=builtin"
+
+
+def stretched(state):
+    name = sorted(state.model)[0]
+    state.model[name] = state.model[name][:1, :1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: s.model.pop(sorted(s.model)[0]), r"wanted shape \(8, 48\), given None"),
+        (lambda s: s.model.update(other=torch.zeros(2)), r"other: wanted shape None, given \(2,\)"),
+        (stretched, r"wanted shape \(8, 48\), given \(1, 1\)"),
+        (lambda s: s.optimizer.update(param_groups=[]), "ValueError"),
+        (lambda s: s.optimizer.clear(), "KeyError"),
+        (lambda s: s.rng.clear(), "saved by 0 processes"),
+        (lambda s: s.rng[0].pop("numpy"), "KeyError: 'numpy'"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(stopped, tmp_path, spoil, message):
+    folder = tmp_path / "run"
+    shutil.copytree(stopped / "run", folder)
+    state = load_checkpoint_state(latest_checkpoint(folder / "checkpoints"))
+    spoil(state)
+    save_checkpoint(folder / "checkpoints", state, keep=1)
+    status, said = attempt(folder, "--resume", *own_data(stopped))
+    assert status == 2
+    assert re.search(rf"isn't one of this run.*{message}", said), said
+    assert "Traceback" not in said
+
+
+def test_data_that_changed_while_a_run_was_stopped_is_found(stopped, tmp_path):
+    shutil.copytree(stopped / "run", tmp_path / "run")
+    rows = stopped / "rows.jsonl"
+    before = rows.read_text()
+    try:
+        rows.write_text(before.replace("it is 7", "it is 8"))
+        status, said = attempt(tmp_path / "run", "--resume", *own_data(stopped))
+    finally:
+        rows.write_text(before)
+    assert status == 2
+    assert "stage 1's train examples: changed since this run was begun" in said
+    assert "going on after update 2" in run(tmp_path / "run", "--resume", *own_data(stopped))

@@ -23,6 +23,7 @@ from gemma_align.trainers.checkpointing import (
     Best,
     LoopState,
     capture_rng,
+    checkpoint_before,
     flatten,
     latest_checkpoint,
     load_checkpoint_state,
@@ -221,6 +222,27 @@ def test_a_step_saved_twice_keeps_the_later_one(tmp_path):
         save_checkpoint(tmp_path, a_state(4, algorithm={"value": value}), keep=3)
     assert names(tmp_path) == ["step-000004.2"]
     assert load_checkpoint_state(latest_checkpoint(tmp_path)).algorithm == {"value": 2}
+
+
+def test_after_an_extra_one_the_folder_is_what_it_would_have_been_without_it(tmp_path):
+    best = Best("loss", 1.0, 3)  # reached where only the extra one was saved
+    for folder in (tmp_path / "stopped", tmp_path / "unbroken"):
+        for step in (2, 4, 6):
+            save_checkpoint(folder, a_state(step), keep=2)
+            if folder.name == "stopped":
+                extra = save_checkpoint(folder, a_state(step + 1, best=best), keep=2, extra=True)
+                assert latest_checkpoint(folder) == extra
+                assert checkpoint_before(folder, step + 2, 0).step == step
+                assert len(names(folder)) == (2 if step == 2 else 3)
+        save_checkpoint(folder, a_state(8, best=best), keep=2)
+    assert names(tmp_path / "stopped") == names(tmp_path / "unbroken") == ["step-000006", "step-000008"]
+
+
+def test_an_extra_one_at_a_step_that_is_saved_again_is_older(tmp_path):
+    save_checkpoint(tmp_path, a_state(4), keep=2, extra=True)
+    assert save_checkpoint(tmp_path, a_state(4), keep=2).name == "step-000004.1"
+    assert save_checkpoint(tmp_path, a_state(4), keep=2, extra=True).name == "step-000004.2-extra"
+    assert latest_checkpoint(tmp_path).name == "step-000004.2-extra"
 
 
 def test_a_damaged_newer_one_does_not_push_out_the_good_one(tmp_path):

@@ -57,6 +57,8 @@ class TermConfig(Section):
     """`package.module:function`; it takes an `Example` and an `Answer` (types.py) and returns a number."""
     weight: float = 1.0
     """What its number is multiplied by."""
+    timeout: Positive = 60.0
+    """Seconds after which it is taken to hang with an answer, and the run ends with the example's id."""
 
 
 class RewardConfig(Section):

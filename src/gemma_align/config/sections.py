@@ -32,7 +32,15 @@ CountOrZero = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Place = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
+
+
+def _place(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("refused", "a NUL character can't be in a name")
+    return os.path.expanduser(text)
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
 
 
 def _refuse_half_precision(value: Any) -> Any:

@@ -17,6 +17,7 @@ FREE = (
     "evaluation.judge",
     "pairs",
 )
+_PATIENCE = ".timeout"  # how long somebody is waited for: what isn't in time ends the run, so it changes no number
 
 
 def config_differences(old_yaml: str, new_yaml: str) -> list[str]:
@@ -24,29 +25,35 @@ def config_differences(old_yaml: str, new_yaml: str) -> list[str]:
 
     ValueError if `old_yaml` is no configuration.
     """
-    old, new = flat_settings(old_yaml), flat_settings(new_yaml)
+    old, new = flat_settings(old_yaml, into_lists=True), flat_settings(new_yaml, into_lists=True)
     if not old:
         raise ValueError("it holds no settings")
     lines = []
     for key in sorted(old.keys() | new.keys()):
         there, now = (repr(config[key]) if key in config else "not set" for config in (old, new))
-        if there != now and not any(key == free or key.startswith(f"{free}.") for free in FREE):
+        free = key.endswith(_PATIENCE) or any(key == name or key.startswith(f"{name}.") for name in FREE)
+        if there != now and not free:
             lines.append(f"{key}: {there} there, {now} now")
     return lines
 
 
-def flat_settings(config_yaml: str) -> dict[str, Any]:
-    """{"training.batch_size": 8, ...}. ValueError if it isn't YAML."""
+def flat_settings(config_yaml: str, *, into_lists: bool = False) -> dict[str, Any]:
+    """{"training.batch_size": 8, ...}; of lists of mappings, such as the stages, the list, or {"stages.0.method": ...}.
+
+    ValueError if it isn't YAML.
+    """
     try:
-        return _flat(yaml.safe_load(config_yaml))
+        return _flat(yaml.safe_load(config_yaml), "", into_lists)
     except yaml.YAMLError as error:
         raise ValueError(f"it is not YAML: {error}") from error
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(value: Any, prefix: str, into_lists: bool) -> dict[str, Any]:
+    if into_lists and isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        value = dict(enumerate(value))
     if not isinstance(value, Mapping):
         return {prefix: value} if prefix else {}
     flat: dict[str, Any] = {}
     for key, item in value.items():
-        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else str(key), into_lists)
     return flat

@@ -26,6 +26,7 @@ from gemma_align.evaluation.neutral import neutral_loss
 from gemma_align.evaluation.summary import summary, summary_table
 from gemma_align.experiments.evaluation_data import task_data
 from gemma_align.experiments.files import write_json
+from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.kept import evaluated_once
 from gemma_align.experiments.measuring import measure, measure_best_of, write_results
 from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
@@ -40,6 +41,7 @@ from gemma_align.trainers.memory import keep_heap_compact, peak_rss_gb
 SUMMARY = "summary.json"
 _NOTE = "# Of an evaluation: of a configuration only what is said here played a part. Stages and training did not.\n"
 _REMEDY = "--out DIR"
+_GO_ON = "Give the same command to go on: models that were done are kept"
 
 
 def evaluate_models(
@@ -87,7 +89,7 @@ def evaluate_models(
         _require_same_subject(out / name, subject.facts)
     for name, one in wanted.items():
         try:
-            with RunDir.open(out / name, _yaml(one), resume=True, remedy=_REMEDY) as folder:
+            with Interrupts(_GO_ON), RunDir.open(out / name, _yaml(one), resume=True, remedy=_REMEDY) as folder:
                 _evaluate(folder, subject, one, loaded.get(name), adapter)
         except AlreadyFinished:
             console.print(f"{out / name} is finished already; it is kept as it is.", soft_wrap=True)

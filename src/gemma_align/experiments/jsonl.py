@@ -29,14 +29,14 @@ class JsonLines:
                 line = line[os.write(descriptor, line) :]
         except OSError as error:
             os.ftruncate(descriptor, start)
-            raise RunDirError(
-                f"Could not write to {self.path}: {error.strerror or error}. Everything up to the last checkpoint is "
-                "safe: make room, then give the same command with --resume."
-            ) from error
+            raise self._no_room(error) from error
 
     def size(self) -> int:
-        """Bytes so far, all of them on the disk when this returns."""
-        os.fsync(self._open())
+        """Bytes so far, all of them on the disk when this returns. RunDirError if they can't get there."""
+        try:
+            os.fsync(self._open())
+        except OSError as error:
+            raise self._no_room(error) from error
         return os.fstat(self._open()).st_size
 
     def truncate_to(self, size: int) -> None:
@@ -60,6 +60,12 @@ class JsonLines:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _no_room(self, error: OSError) -> RunDirError:
+        return RunDirError(
+            f"Could not write to {self.path}: {error.strerror or error}. Everything up to the last checkpoint is "
+            "safe: make room, then give the same command with --resume."
+        )
 
     def _open(self) -> int:
         if self._descriptor is None:

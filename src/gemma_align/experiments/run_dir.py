@@ -104,6 +104,11 @@ class RunDir:
         except OSError as error:
             raise RunDirError(f"Could not write {self.paths.environment}: {error.strerror or error}.") from error
 
+    def begun_with(self) -> dict[str, Any]:
+        """What an earlier process told with `add_environment`; empty in a new run."""
+        earlier = [facts for facts in self._environment.get("earlier", ()) if "checkpoint" in facts]
+        return earlier[0] if earlier else {}
+
     def set_status(
         self,
         state: State = "running",
@@ -174,7 +179,7 @@ class RunDir:
             self._log.write(f"failed: {error}", None if users else error)
             self.set_status("failed", message=f"{type(error).__name__}: {error}")
         elif self._status["state"] == "running":
-            self.set_status("interrupted", message=type(error).__name__ if error else "stopped before the end")
+            self.set_status("interrupted", message=_why_stopped(error))
         stopped = error is not None and (users or not isinstance(error, Exception))
         self._close(discard=stopped and not self.paths.has_results())
 
@@ -220,6 +225,10 @@ class RunDir:
         if discard and self._made_folder:
             with contextlib.suppress(OSError):  # somebody put something there
                 self.paths.root.rmdir()
+
+
+def _why_stopped(error: BaseException | None) -> str:
+    return "stopped before the end" if error is None else str(error) or type(error).__name__
 
 
 def _beside(target: Path, what: str) -> Path:

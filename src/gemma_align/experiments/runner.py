@@ -11,6 +11,7 @@ from rich.console import Console
 from gemma_align.config import Config, debug_config
 from gemma_align.evaluation.evaluate import Evaluation
 from gemma_align.evaluation.names import best_of_name
+from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.kept import evaluated_once
 from gemma_align.experiments.measuring import measure, measure_best_of, write_results
 from gemma_align.experiments.run_card import write_run_cards
@@ -19,6 +20,8 @@ from gemma_align.experiments.session import Session, start
 from gemma_align.experiments.stage import StageRun
 from gemma_align.experiments.subject import reward_policy
 from gemma_align.models.policy import Policy
+
+_GO_ON = "Give the same command with --resume to go on; status.json says how far it is"
 
 
 def run(config: Config, *, resume: bool = False) -> Path:
@@ -30,10 +33,11 @@ def run(config: Config, *, resume: bool = False) -> Path:
 
     Raises:
         UserError: something the user can mend; nothing that was done is lost.
+        Interrupted: a signal asked for an end (`interrupts.py`); what was done is saved.
     """
     config = debug_config(config) if config.debug else config
     try:
-        with start(config, resume=resume) as session:
+        with Interrupts(_GO_ON) as interrupts, start(config, resume=resume, interrupts=interrupts) as session:
             introduce(session)
             train(session)
             report(session, evaluate_policies(session))

@@ -18,9 +18,11 @@ from gemma_align.config import Config, Stage, resolved_yaml
 from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import ConfigError
+from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
+from gemma_align.experiments.same_inputs import require_same_inputs
 from gemma_align.experiments.stage_encoder import encoder_folder, fit_encoder_once, wants_encoder, with_path
 from gemma_align.experiments.stage_kept import KeptStages
 from gemma_align.experiments.stage_pairs import with_pairs
@@ -44,6 +46,7 @@ class Session:
     policy: Policy
     diagnostics: Diagnostics
     kept: KeptStages
+    interrupts: Interrupts
     resumed: LoopState | None  # where an unfinished run, or one whose first stages are kept, goes on; None at a start
 
     @property
@@ -53,7 +56,7 @@ class Session:
 
 
 @contextmanager
-def start(config: Config, *, resume: bool) -> Iterator[Session]:
+def start(config: Config, *, resume: bool, interrupts: Interrupts) -> Iterator[Session]:
     """Everything a run needs, checked and loaded; on leaving, the folder's status says how the run ended."""
     trackers = (("tensorboard",) if config.tracking.tensorboard else ()) + tuple(config.tracking.trackers)
     check_trackers(trackers)
@@ -76,18 +79,19 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
         accelerator.wait_for_everyone()
         state = _saved_state(config)
         if folder is not None:
+            facts = {
+                "seed": config.seed,
+                "device": str(policy.device),
+                "precision": str(policy.dtype).removeprefix("torch."),
+                "num_processes": accelerator.num_processes,
+                "checkpoint": policy.info.as_json(),
+                "prompt_format": policy.prompt_format.name,
+                "data": [task.report.to_dict() for task in tasks],
+            }
+            if state is not None:
+                require_same_inputs(folder.begun_with(), facts)
             folder.rewind(state.logs if state else {})
-            folder.add_environment(
-                {
-                    "seed": config.seed,
-                    "device": str(policy.device),
-                    "precision": str(policy.dtype).removeprefix("torch."),
-                    "num_processes": accelerator.num_processes,
-                    "checkpoint": policy.info.as_json(),
-                    "prompt_format": policy.prompt_format.name,
-                    "data": [task.report.to_dict() for task in tasks],
-                }
-            )
+            folder.add_environment(facts)
         with Diagnostics(
             folder, trackers=trackers, project=config.tracking.project, resumed_at=state.step if state else None
         ) as diagnostics:
@@ -95,7 +99,7 @@ def start(config: Config, *, resume: bool) -> Iterator[Session]:
                 diagnostics.say(taken)
             staged = _staged(config, tasks, policy, accelerator, diagnostics)
             _check_rewards(staged, policy, accelerator.num_processes)
-            yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, kept, state)
+            yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, kept, interrupts, state)
 
 
 def seed_everything(seed: int) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from gemma_align.config import Stage
 from gemma_align.data.collate import Encoder
-from gemma_align.errors import ConfigError
+from gemma_align.errors import CheckpointError, ConfigError
 from gemma_align.evaluation.evaluate import evaluate
 from gemma_align.experiments.methods import METHODS, Start
 from gemma_align.experiments.run_paths import RunPaths
@@ -22,7 +22,7 @@ from gemma_align.trainers.checkpointing import (
     save_checkpoint,
 )
 from gemma_align.trainers.loop import Loop, Update
-from gemma_align.trainers.processes import mean_metrics, share, total
+from gemma_align.trainers.processes import any_of, mean_metrics, share, total
 from gemma_align.trainers.stability import Monitor, Verdict
 
 
@@ -75,17 +75,26 @@ class StageRun:
         self.monitor = Monitor(self.config.monitor) if stage.samples else None
         self.stopped = False
         if before is not None and before.stage == index:
-            self.loop.restore(before)
-            if before.stopped:
-                self._stop()
-            if self.monitor is not None:
-                self.monitor.load_state_dict(before.monitor)
-            restore_rng(before.rng[session.accelerator.process_index])
+            try:
+                self._restore(before)
+            except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"The checkpoint of update {before.step} isn't one of this run ({type(error).__name__}: {error}). "
+                    "Was it copied here? Delete it, or put back the run's own"
+                ) from error
 
     def run(self) -> LoopState:
-        """All updates that are left; the state after the last one, which is saved."""
+        """All updates that are left; the state after the last one, which is saved.
+
+        Raises Interrupted after an update where a signal has asked for an end; its state is saved then too.
+        """
         every, eval_every = self.config.checkpoint.every, self.config.training.eval_every
-        with self._open, self.session.diagnostics.stage(self.name, self.loop.total_steps, done=self.loop.step):
+        session, interrupts = self.session, self.session.interrupts
+        with (
+            self._open,
+            interrupts.held(told=session.folder is not None),
+            session.diagnostics.stage(self.name, self.loop.total_steps, done=self.loop.step),
+        ):
             if self.monitor is not None and self.loop.step == 0 and eval_every:
                 self._evaluate()  # what a policy that is sampled has gained is held against its start
             for update in self.loop:
@@ -94,8 +103,12 @@ class StageRun:
                 last = self.loop.total_steps  # nearer than it was where the monitor has stopped the stage
                 if update.step == last or (eval_every and update.step % eval_every == 0):
                     self._evaluate()
-                if update.step == last or (every and update.step % every == 0):
-                    self._save()
+                asked = any_of(interrupts.asked is not None, session.accelerator)
+                due = update.step == last or bool(every and update.step % every == 0)
+                if due or asked:
+                    self._save(extra=not due)
+                if asked:
+                    interrupts.stop(f" after update {self.step}, which is saved")
         return self.state()
 
     def state(self) -> LoopState:
@@ -107,6 +120,17 @@ class StageRun:
         if self.session.folder is not None:
             state.logs = self.session.folder.log_sizes()
         return state
+
+    def _restore(self, before: LoopState) -> None:
+        number = self.session.accelerator.process_index
+        if number >= len(before.rng):
+            raise ValueError(f"it was saved by {len(before.rng)} processes, and this is number {number + 1}")
+        self.loop.restore(before)
+        if before.stopped:
+            self._stop()
+        if self.monitor is not None:
+            self.monitor.load_state_dict(before.monitor)
+        restore_rng(before.rng[number])
 
     def _count(self, update: Update) -> None:
         self.step += 1
@@ -153,13 +177,14 @@ class StageRun:
     def _stop(self) -> None:
         self.stopped, self.loop.total_steps = True, self.loop.step
 
-    def _save(self) -> None:
+    def _save(self, *, extra: bool = False) -> None:
         session = self.session
         with session.diagnostics.timer("checkpoint"):
             state = self.state()
             if session.folder is not None:
-                save_checkpoint(session.folder.paths.checkpoints, state, self.config.checkpoint.keep)
+                # The adapter first: after the last checkpoint there is no update left that would write it again
                 session.folder.write_folder(session.folder.paths.adapter, session.policy.save)
+                save_checkpoint(session.folder.paths.checkpoints, state, self.config.checkpoint.keep, extra=extra)
             session.accelerator.wait_for_everyone()
 
     def _evaluate(self) -> None:

@@ -15,6 +15,7 @@ from gemma_align.rewards.encoder.model import RewardEncoder
 from gemma_align.rewards.fluency import Reference
 from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.rewards.terms import load_term
+from gemma_align.rewards.time_limit import limited
 from gemma_align.types import RewardModel
 
 FITTED_BY_RUNS = (
@@ -37,7 +38,7 @@ def open_reward(task: str, settings: RewardConfig, load_policy: Callable[[], Pol
         UserError: an encoder, a term or a programmatic reward that is asked for and can't be had.
     """
     with ExitStack() as stack:
-        terms = {term.call: (load_term(term.call), term.weight) for term in settings.terms}
+        terms = {term.call: (limited(load_term(term.call), term.timeout), term.weight) for term in settings.terms}
         programmatic = _programmatic(task, settings, stack) if settings.programmatic else None
         loaded = cache(load_policy)
         encoder = _encoder(settings, loaded) if settings.alpha else None

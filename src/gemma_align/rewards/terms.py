@@ -1,7 +1,8 @@
 """Terms of a user's own: `reward.terms: [{call: "package.module:function", weight: 0.5}]`.
 
 The function takes one `Example` and one `Answer` (types.py) and returns a number. It is called once an answer, so that
-an error can name the example; it should be a pure function of the two.
+an error can name the example; it should be a pure function of the two. `reward.terms[].timeout` limits its time
+(`time_limit.py`).
 """
 
 import importlib

@@ -48,14 +48,25 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 _TEMPORARY = ".tmp-"
-_NAME = re.compile(r"step-(\d{6,})(?:\.(\d+))?")  # ".1" when the step was saved again, so that none is ever overwritten
+_EXTRA = "-extra"  # one that no interval asked for
+_NAME = re.compile(rf"step-(\d{{6,}})(?:\.(\d+))?(?:{_EXTRA})?")  # ".1": saved again; none is ever overwritten
 
 
-def save_checkpoint(folder: Path, state: LoopState, keep: int, also: Callable[[Path], None] | None = None) -> Path:
+def save_checkpoint(
+    folder: Path,
+    state: LoopState,
+    keep: int,
+    also: Callable[[Path], None] | None = None,
+    *,
+    extra: bool = False,
+) -> Path:
     """Write a checkpoint, then remove all but the newest `keep` and the one at the best evaluation's step.
 
     `also` may write further files into the folder it is given; they are checked and renamed with the rest. Returns
     the checkpoint's path. CheckpointError if the disk is full or a write fails: earlier checkpoints are untouched then.
+
+    An `extra` one, of a run that is being stopped, pushes out no other, no rewind goes to it, and the next one takes
+    its place: the run goes on as if it had never been there.
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, not {keep}")
@@ -71,7 +82,7 @@ def save_checkpoint(folder: Path, state: LoopState, keep: int, also: Callable[[P
             also(temporary)
         _write_json(temporary / "manifest.json", _manifest(temporary))
         flush_tree(temporary)
-        target = _free_name(folder, state.step)
+        target = _free_name(folder, state.step, extra)
         temporary.rename(target)
         flush(folder)
     except (OSError, SafetensorError) as error:
@@ -112,7 +123,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def checkpoint_before(folder: Path, step: int, stage: int) -> LoopState | None:
     """The newest good state of a stage from before an update of the whole run; None where none is kept."""
     for found, path in _checkpoints(folder):
-        if found < step and _problem(path) is None:
+        if found < step and not _is_extra(path) and _problem(path) is None:
             state = load_checkpoint_state(path)
             return state if state.stage == stage else None
     return None
@@ -153,13 +164,14 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
     return [(step, path) for step, _, path in sorted(found, reverse=True)]
 
 
-def _free_name(folder: Path, step: int) -> Path:
+def _free_name(folder: Path, step: int, extra: bool) -> Path:
     """Later than every other of the same step, whether or not the earlier ones are still there."""
     twins = [path for found, path in _checkpoints(folder) if found == step]
+    name, ending = f"step-{step:06d}", _EXTRA if extra else ""
     if not twins:
-        return folder / f"step-{step:06d}"
-    _, _, copy = twins[0].name.partition(".")
-    return folder / f"step-{step:06d}.{int(copy or 0) + 1}"
+        return folder / f"{name}{ending}"
+    _, _, copy = twins[0].name.removesuffix(_EXTRA).partition(".")
+    return folder / f"{name}.{int(copy or 0) + 1}{ending}"
 
 
 def _prune(folder: Path, newest: Path, state: LoopState, keep: int) -> None:
@@ -168,10 +180,11 @@ def _prune(folder: Path, newest: Path, state: LoopState, keep: int) -> None:
     One AHEAD of the state just saved was passed over by a resume, so it goes too: counting it among the newest could
     push out the only good one.
     """
-    past = [newest] + [path for step, path in _checkpoints(folder) if step < state.step]
-    kept = set(past[:keep])
+    past = [path for step, path in _checkpoints(folder) if step < state.step and not _is_extra(path)]
+    kept = {newest, *past[: keep if _is_extra(newest) else keep - 1]}
     for step, path in _checkpoints(folder):
-        if path in kept or (state.best is not None and step == state.best.step and step < state.step):
+        best = state.best is not None and step == state.best.step and step < state.step and not _is_extra(path)
+        if path in kept or best:
             continue
         doomed = folder / f"{_TEMPORARY}old-{path.name}"
         try:
@@ -179,6 +192,10 @@ def _prune(folder: Path, newest: Path, state: LoopState, keep: int) -> None:
             shutil.rmtree(doomed)
         except OSError as error:
             log.warning("could not remove the old checkpoint %s: %s", path, error)
+
+
+def _is_extra(path: Path) -> bool:
+    return path.name.endswith(_EXTRA)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -132,7 +132,14 @@ class Loop:
         self.algorithm.load_state_dict(state.algorithm)
 
     def restore_weights(self, state: LoopState) -> None:
-        """Weights and optimizer of a state, and nothing else of it: the updates go on where they are."""
+        """Weights and optimizer of a state, and nothing else of it: the updates go on where they are.
+
+        ValueError where it is the state of other weights: a copy would stretch a tensor of another shape in silence.
+        """
+        mine, theirs = ({name: tuple(w.shape) for name, w in all_.items()} for all_ in (self.weights, state.model))
+        if mine != theirs:
+            name = min(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+            raise ValueError(f"{name}: wanted shape {mine.get(name)}, given {theirs.get(name)}")
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(state.model[name])

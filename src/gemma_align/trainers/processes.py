@@ -32,6 +32,11 @@ def total(values: Sequence[float], accelerator: Accelerator) -> list[float]:
     return [float(v) for v in summed]
 
 
+def any_of(value: bool, accelerator: Accelerator) -> bool:
+    """Whether it is so in any process."""
+    return total([float(value)], accelerator)[0] > 0
+
+
 def total_metrics(metrics: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
     """Sums by name, and of names that end in `_max` the largest. All processes have the same names, as each takes part
     in every minibatch."""
