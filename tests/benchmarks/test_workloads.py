@@ -1,8 +1,10 @@
 """The pure parts of the workloads of DPO, GRPO and PPO: what counts as equal work, their floor, which row is held to
 what. Nothing is timed and no peer is needed."""
 
+import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,16 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `benchmarks` is no part of the package
 
 from benchmarks.__main__ import arguments
+from benchmarks.children import Contestant, Run
 from benchmarks.environment import ENVIRONMENTS, PEERS, PPO_PEER, peer_python
 from benchmarks.errors import BenchmarkError
 from benchmarks.floor import Group, Shape, floor_seconds, sampling_floor_seconds, work
 from benchmarks.programs.distinct import distinct_words
-from benchmarks.rounds import Timings
+from benchmarks.report import REQUIRED, render
+from benchmarks.rounds import Timings, alternate
 from benchmarks.targets import verdicts
-from benchmarks.workloads import WORKLOADS
-from benchmarks.workloads.common import fastest_marked
+from benchmarks.workloads import WORKLOADS, dpo, rl
+from benchmarks.workloads.common import Bench, fastest_marked
 from benchmarks.workloads.dpo import _require_equal
 from benchmarks.workloads.rl import disagreement, floor_of_step, unequal_work
 
@@ -25,8 +29,10 @@ SHAPE = Shape(hidden=1, mlp=1, heads=1, kv_heads=1, head_dim=1, vocab=10, window
 RATES = {
     "block_gflops": {"a": 1e-9},  # one operation a second
     "head_gflops": {"a": 2e-9},
-    "decode": {"block_gflops": {"a": 3e-9}, "head_gflops": {"a": 4e-9}},
-    "prefill": {"block_gflops": {"a": 5e-9}},
+    "decode": {"block_gflops": {"a": 3e-9}, "head_gflops": {"a": 4e-9}, "block_rows": 16, "head_rows": 16},
+    "prefill": {"block_gflops": {"a": 5e-9}, "block_rows": 512},
+    "block_rows": 700,
+    "head_rows": 384,
 }
 
 
@@ -154,3 +160,72 @@ class TestEnvironments:
 
     def test_every_workload_can_be_asked_for(self):
         assert [arguments(["--only", name]).only for name in WORKLOADS] == list(WORKLOADS)
+
+
+PAIR = {"prompt": [2, 5, 6], "chosen": [7, 1], "rejected": [8, 1]}
+SECONDS = {"ours": 10.0, "at once": 90.0, "at a time": 60.0}
+
+
+class TestMeasure:
+    """The whole of `measure` with children that are made up: what is asked of whom, and what becomes a row."""
+
+    def bench(self, group):
+        machine = {"cpu": "a cpu", "cores": 2, "memory_gb": 24.0, "system": "Linux"}
+        facts = {"machine": machine, "date": "today", "command": f"make bench ONLY={group}"}
+        bench = Bench({group: Path("peer/python")}, "tiny", 2, lambda _: None, facts)
+        bench.__dict__["prepared"] = {
+            "model": "model",
+            "adapter": "adapter",
+            "data": "some",
+            "checkpoint": {"spec": "tiny"},
+            "prompts": [[2, 5], [2, 6, 7]],
+            "pairs": [PAIR] * 16,
+        }
+        bench.__dict__["shape"] = SHAPE
+        return bench
+
+    def child(self, asked, **changes):
+        """A runner that keeps what it was asked for."""
+
+        def run(contestant):
+            asked.append(contestant)
+            seconds = next((s for name, s in SECONDS.items() if name in contestant.name), 0.0)
+            told = {"tokens": 768, "kl": 0.0, "rates": RATES, "phases": {}, "versions": {"trl": "1.16.0"}}
+            told |= {"losses": [0.69, 0.7], "chosen": [-5.0, -4.0], "rejected": [-6.0, -7.0]}
+            told |= {"rollouts": [{"logprob": -2.0, "score": 1.0}], "logprobs": [-2.0], "scores": [1.0]}
+            return Run({"seconds": seconds} | told | changes, peak_gb=1.0, others=0.0)
+
+        return run
+
+    def measured(self, monkeypatch, group, **changes):
+        asked: list[Contestant] = []
+        runner = self.child(asked, **changes)
+        module = dpo if group == "dpo" else rl
+        monkeypatch.setattr(module, "run", runner)
+        monkeypatch.setattr(module, "alternate", partial(alternate, runner=runner))
+        return WORKLOADS[group](self.bench(group)), asked
+
+    @pytest.mark.parametrize("group", ["dpo", "grpo", "ppo"])
+    def test_rows(self, monkeypatch, group):
+        rows, asked = self.measured(monkeypatch, group)
+        assert len({row["peer"] for row in rows}) == len(rows)
+        assert [row["ratio"] for row in rows if row["best"]] == [6.0]
+        assert all(row["times_floor"] > 0 and row["group"] == group and set(REQUIRED) <= set(row) for row in rows)
+        json.dumps(rows)
+        assert f"| {group}, a step | exact | TRL 1.16.0, {group.upper()}, " in render(rows)
+        peers = [c for c in asked if c.name.startswith("TRL")]
+        assert {c.python for c in peers} == {Path("peer/python")}
+        assert {c.python for c in asked if c not in peers} == {Path(sys.executable)}
+
+    @pytest.mark.parametrize("group", ["grpo", "ppo"])
+    def test_both_sides_are_asked_for_the_same_step(self, monkeypatch, group):
+        _, asked = self.measured(monkeypatch, group)
+        steps = [c.job for c in asked if c.job.get("num_tokens") == 48 and "rollouts" not in c.job]
+        same = ("prompts", "num_samples", "num_steps", "num_passes", "learning_rate", "kl_coef", "model", "adapter")
+        assert len({json.dumps([job[name] for name in same]) for job in steps}) == 1
+        assert steps[0]["kl_coef"] > 0
+
+    @pytest.mark.parametrize(("group", "changes"), [("grpo", {"tokens": 700}), ("ppo", {"logprobs": [-2.5]})])
+    def test_no_ratio_of_unequal_work(self, monkeypatch, group, changes):
+        with pytest.raises(BenchmarkError, match="no ratio is taken"):
+            self.measured(monkeypatch, group, **changes)
