@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only sft|sampling|update] [--pairs N]`; `make bench` calls it."""
+"""`python -m benchmarks [--only sft|sampling|update|dpo|grpo|ppo] [--pairs N]`; `make bench` calls it."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import peer_python
+from benchmarks.environment import ENVIRONMENTS, peer_python
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import complaint, describe, describe_line, measure_load, require_quiet, today
 from benchmarks.report import HEADINGS, PAGE, RESULTS, cells, load, merge, save, write_page
@@ -18,7 +18,6 @@ from benchmarks.workloads.common import Bench
 
 SETTLE = 240.0  # seconds the load of our own set-up may take to fade
 WIDTH = 170  # columns of the table where no terminal says how many there are
-NEEDS_PEER = ("sft", "sampling")
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -83,9 +82,9 @@ def measure(console: Console, options: argparse.Namespace) -> list[dict[str, Any
         say(f"measured anyway: {reason}")
     old = load()  # a file that can't be read should be known before an hour of measuring
     say(f"{len(old)} rows in {RESULTS.name}")
-    needs_peer = not options.profile and any(name in NEEDS_PEER for name in names)
+    with_peers = [name for name in names if name in ENVIRONMENTS and not options.profile]
     bench = Bench(
-        peer_python=peer_python(say) if needs_peer else None,
+        peer_pythons={name: peer_python(ENVIRONMENTS[name], say) for name in with_peers},
         checkpoint=options.checkpoint,
         num_rounds=options.pairs,
         say=say,

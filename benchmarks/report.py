@@ -194,11 +194,13 @@ group again. Don't edit it by hand: `benchmarks/notes.md` is where remarks go.""
 
 _READING = """**How to read it.** *Ratio* is the peer's time over ours: medians over rounds in which everyone runs
 once, one after the other, each in a process of its own; in brackets the lowest and highest ratio within
-a round. Equal losses come first: SFT compares the loss of every update, sampling has the peers compute
-again the log-probabilities that our sampler reports for its tokens, and where they differ no ratio is
-printed. *Seconds* leave out starting Python and loading weights, on both sides. *Peak GB* is the most
-memory resident at once in the process's life (10^9 bytes), weights and code included. A loaded machine
-is refused; a run during which other work took more than 10 % of the cores is made again.
+a round. Equal losses come first: SFT compares the loss of every update, DPO also the log-probabilities of
+chosen and rejected; sampling has the peers compute again the log-probabilities that our sampler reports
+for its tokens; of GRPO's and PPO's samples we compute those that the peer reports, and the scores, and both
+draw the same number of tokens. Where anything differs no ratio is printed. *Seconds* leave out starting
+Python and loading weights, on both sides. *Peak GB* is the most memory resident at once in the process's
+life (10^9 bytes), weights and code included. A loaded machine is refused; a run during which other work took
+more than 10 % of the cores is made again.
 
 ***x floor*** is our time over the least time that the useful arithmetic can take at the fastest matrix product this
 process could measure; *of rate* is its inverse, the share of that rate spent on useful work:
@@ -207,8 +209,9 @@ process could measure; *of rate* is its inverse, the share of that rate spent on
           + response tokens x 0.335 GFLOP x passes / rate at the head's shapes
 
 A prompt counts once for all its responses and padding not at all. Passes: SFT 2 (forward, backward to the
-activations), update 3 (reference, forward, backward), sampling 1. For the int8 head the floor is still that of
-float32, so it may pass below it."""
+activations), update and DPO 3 (reference, forward, backward), sampling 1; a step of GRPO is sampling and an update,
+one of PPO sampling, the reference, 2 for each pass over the batch, and as many through the blocks alone for the critic.
+For the int8 head the floor is still that of float32, so it may pass below it."""
 
 _KERNELS = """GFLOP/s of the same float32 product by kernel, in our process, at each workload's shapes. The peers'
 PyTorch calls `F.linear`, which goes to Intel's MKL. On a processor with AVX-512 ours goes to oneDNN,

@@ -26,6 +26,11 @@ def _ratio(row: Row) -> float | None:
     return row["ratio"]
 
 
+def _fastest(group: str) -> Callable[[Row], bool]:
+    """The row in which the peer runs at the fastest of the settings that were measured."""
+    return lambda row: row["group"] == group and row["best"]
+
+
 def _memory_share(row: Row) -> float | None:
     return None if row["peer_peak_gb"] is None else row["ours_peak_gb"] / row["peer_peak_gb"]
 
@@ -83,6 +88,26 @@ TARGETS: Sequence[Target] = (
         lambda row: row["times_floor"],
         1.5,
         at_most=True,
+    ),
+    *(
+        Target(f"{label}: at least {times:g} times {peer} at its fastest settings", _fastest(group), _ratio, times)
+        for label, group, times, peer in (
+            ("DPO", "dpo", 6.0, "TRL's step"),
+            ("DPO (stretch)", "dpo", 8.0, "TRL's step"),
+            ("GRPO", "grpo", 4.0, "TRL's step"),
+            ("GRPO (stretch)", "grpo", 5.0, "TRL's step"),
+            ("PPO", "ppo", 3.0, "the step of TRL 1.12, the last release that has it,"),
+        )
+    ),
+    *(
+        Target(
+            f"{group.upper()}: at most a third of the peak memory of TRL at its fastest settings",
+            _fastest(group),
+            _memory_share,
+            1 / 3,
+            at_most=True,
+        )
+        for group in ("dpo", "grpo", "ppo")
     ),
     Target(
         "peak resident memory: at most 3 GB in every workload of 16 rows or of training",

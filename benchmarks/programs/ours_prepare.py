@@ -1,6 +1,8 @@
 """Token ids, weights and the starting adapter, the same for everyone: written once, before anything is measured."""
 
 import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,12 @@ import torch
 
 from benchmarks.programs.child import serve
 from gemma_align.config import DataConfig, LoraConfig, ModelConfig
+from gemma_align.data.pairs.notes import corruptions
 from gemma_align.data.tasks import load_task
-from gemma_align.data.templates import choose_format, fit
+from gemma_align.data.templates import PromptFormat, choose_format, fit
 from gemma_align.models.checkpoints import LoadedCheckpoint, load_checkpoint
 from gemma_align.models.policy import add_lora
+from gemma_align.types import Example
 
 MAX_LENGTH = 1024  # tokens of prompt and response together
 LORA_R = 8
@@ -42,8 +46,20 @@ def _adapter(loaded: LoadedCheckpoint, folder: Path) -> Path:
     return target
 
 
+def _preference_pairs(examples: Iterable[Example], prompt_format: PromptFormat) -> Iterator[dict[str, list[int]]]:
+    """A note against itself with one fact made false, where there is a fact and both fit beside their prompt."""
+    for example in examples:
+        wrong = corruptions(example.response or "", seed=0)
+        if not wrong:
+            continue
+        prompt = prompt_format.prompt_ids(example)
+        chosen, rejected = (prompt_format.response_ids(text) for text in (example.response or "", wrong[0].text))
+        if len(prompt) + max(len(chosen), len(rejected)) <= MAX_LENGTH:
+            yield {"prompt": list(prompt), "chosen": list(chosen), "rejected": list(rejected)}
+
+
 def prepare(job: dict[str, Any]) -> dict[str, Any]:
-    """job: checkpoint, folder, num_examples, num_prompts."""
+    """job: checkpoint, folder, num_examples, num_prompts, num_pairs."""
     folder = Path(job["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     loaded = load_checkpoint(job["checkpoint"], device=torch.device("cpu"), dtype=torch.float32)
@@ -64,6 +80,7 @@ def prepare(job: dict[str, Any]) -> dict[str, Any]:
         "checkpoint": loaded.info.as_json(),
         "examples": [{"prompt": list(pair.prompt_ids), "response": list(pair.response_ids)} for pair in pairs],
         "prompts": [list(prompt) for prompt in prompts],
+        "pairs": list(islice(_preference_pairs(examples, prompt_format), job["num_pairs"])),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.programs.child import serve, versions
-from benchmarks.programs.ours_sft import load_policy, peak_gb
+from benchmarks.programs.ours_training import load_policy, peak_gb
 from benchmarks.programs.profile import maybe_profile
 from benchmarks.programs.rates import measure
 from gemma_align.core.masking import masked_sum

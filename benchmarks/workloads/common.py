@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -22,11 +22,23 @@ KEEP_MEMORY = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of the settings that a peer is measured at.
+
+    job          fields of its program's job
+    environment  of its process
+    """
+
+    job: Mapping[str, int]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Bench:
     """One call of `python -m benchmarks`."""
 
-    peer_python: Path | None  # None where only ours is run
+    peer_pythons: Mapping[str, Path]  # by group; none for one in which only ours is run
     checkpoint: str
     num_rounds: int
     say: Callable[[str], None]
@@ -34,6 +46,7 @@ class Bench:
     repeat_disturbed: bool = True
     num_examples: int = 48
     batch_sizes: tuple[int, ...] = (2, 4, 8)  # prompts side by side while sampling
+    num_pairs: int = 16  # of DPO
     profile: bool = False
 
     @cached_property
@@ -44,6 +57,7 @@ class Bench:
             "folder": str(FOLDER),
             "num_examples": self.num_examples,
             "num_prompts": max(self.batch_sizes),
+            "num_pairs": self.num_pairs,
         }
         self.say("preparing token ids and weights")
         return run(Contestant("prepare", "ours_prepare", job)).result
@@ -63,10 +77,9 @@ class Bench:
     def threads(self) -> int:
         return num_cores()
 
-    def peer(self, name: str, program: str, job: Mapping[str, Any], **environment: str) -> Contestant:
-        """A program of the peers' environment."""
-        assert self.peer_python is not None
-        return Contestant(name, program, job, self.peer_python, environment)
+    def peer(self, group: str, name: str, program: str, job: Mapping[str, Any], **environment: str) -> Contestant:
+        """A program of the environment that this group's peers live in."""
+        return Contestant(name, program, job, self.peer_pythons[group], environment)
 
     def run_profile(self, contestant: Contestant) -> None:
         """Runs it once under torch's profiler and says where the table is."""
@@ -136,6 +149,12 @@ def row(
             "peer_versions": theirs.results[0].get("versions"),
         }
     return found | extra
+
+
+def fastest_marked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one workload against one peer at several settings; `best` marks the peer's fastest."""
+    least = min(found["peer_seconds"] for found in rows)
+    return [found | {"best": found["peer_seconds"] == least} for found in rows]
 
 
 def version(runs: Timings, package: str) -> str:

@@ -46,10 +46,10 @@ def _peer(bench: Bench, prompts: int, name: str, responses: list[list[int]] | No
     label = f"{name}, {prompts * NUM_SAMPLES} rows"
     if name in (GENERATE, PLAIN):
         job |= {"model": bench.prepared["model"], "cache": None, "shared_prompt": name == GENERATE}
-        return bench.peer(label, "transformers_sampling", job)
+        return bench.peer(GROUP, label, "transformers_sampling", job)
     kind, kv = ("f32", "f32") if name == LLAMA_F32 else ("q8_0", "f16")
     job |= {"gguf": bench.gguf[kind], "weights": kind, "kv": kv, "threads": bench.threads}
-    return bench.peer(label, "llama_cpp_sampling", job)
+    return bench.peer(GROUP, label, "llama_cpp_sampling", job)
 
 
 def peers(bench: Bench) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def _ours(bench: Bench, order: str, examples: list[dict[str, Any]]) -> Contestan
 def _trl(bench: Bench, order: str, examples: list[dict[str, Any]]) -> Contestant:
     free = order == AS_DRAWN
     job = _job(bench, examples, options={"padding_free": True} if free else {}, scratch=str(FOLDER / "trl"))
-    return bench.peer(f"TRL, {order}", "trl_sft", job, **(KEEP_MEMORY if free else {}))
+    return bench.peer(GROUP, f"TRL, {order}", "trl_sft", job, **(KEEP_MEMORY if free else {}))
 
 
 def _require_equal(order: str, ours: Mapping[str, Any], peer: Mapping[str, Any]) -> None:
