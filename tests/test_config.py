@@ -17,7 +17,8 @@ from gemma_align.config import Config, Stage, debug_config, load_config, resolve
 from gemma_align.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-SHIPPED = sorted(path for path in CONFIGS.rglob("*.yml") if path.name != "defaults.yml")
+NO_RUNS = ("defaults.yml", "studies")
+SHIPPED = sorted(path for path in CONFIGS.rglob("*.yml") if not {path.name, path.parent.name} & {*NO_RUNS})
 MINIMAL = "task: clinical\nstages: [{method: sft}]\n"
 
 Write = Callable[..., Path]

@@ -193,17 +193,20 @@ def _key(config: Config, evaluate: bool) -> str:
     """
     values = config.model_dump(mode="json", exclude_defaults=True)
     values["stages"] = [stage.model_dump(mode="json", exclude_unset=True) for stage in config.stages]
-    settings = {name: value for name, value in flat_settings(write_yaml(values)).items() if _decides(name, evaluate)}
-    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    settings = flat_settings(write_yaml(values))
+    decides = {name: value for name, value in settings.items() if _decides(name, config, evaluate)}
+    return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def same_settings(cell: Cell, config_yaml: str) -> bool:
     """Whether a configuration that was kept says the same as the cell's, as far as both know a setting."""
     kept, now = flat_settings(config_yaml), flat_settings(resolved_yaml(cell.config))
-    common = [name for name in kept.keys() & now.keys() if _decides(name, cell.evaluate)]
+    common = [name for name in kept.keys() & now.keys() if _decides(name, cell.config, cell.evaluate)]
     return all(kept[name] == now[name] for name in common)
 
 
-def _decides(name: str, evaluate: bool) -> bool:
+def _decides(name: str, config: Config, evaluate: bool) -> bool:
+    """Whether a setting has a part in a cell's numbers; of an evaluation's, only what an evaluation looks at has."""
     free = any(name == other or name.startswith(f"{other}.") for other in FREE)
-    return not free and not (evaluate and name.split(".")[0] not in ("task", "model", "data", "evaluation"))
+    looked_at = ("task", "model", "data", "evaluation", *(["reward"] if config.evaluation.best_of else []))
+    return not free and (not evaluate or name.split(".")[0] in looked_at)

@@ -220,7 +220,7 @@ class _Pool:
     def _stop(self) -> None:
         """Asks the cells to end, and waits: what they have done is kept, and the same command goes on with it."""
         for running in self._running:
-            running.process.send_signal(signal.SIGINT)
+            running.process.send_signal(signal.SIGTERM)
         for running in self._running:
             with suppress(subprocess.TimeoutExpired):
                 running.process.wait(timeout=120)
