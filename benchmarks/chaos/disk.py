@@ -29,7 +29,7 @@ class SmallDisk:
         self.folder = folder
         self._mount(0, num_bytes)
 
-    def grow(self, num_bytes: int) -> None:
+    def resize(self, num_bytes: int) -> None:
         self._mount(_REMOUNT, num_bytes)
 
     def _mount(self, flags: int, num_bytes: int) -> None:

@@ -5,6 +5,7 @@ fell back behind a checkpoint that it had, and told what was wrong in a sentence
 """
 
 import json
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks.chaos.runs import Bench, Run
 
 TERM = 'reward.terms=[{{call: "benchmarks.chaos.terms:letters", timeout: {timeout}}}]'
 PATIENT, IMPATIENT = TERM.format(timeout=60), TERM.format(timeout=2)
+LARGE = 2**30  # bytes
 
 AT_RANDOM = "kill -9 at a random moment"
 AT_SAVE = "kill -9 while a checkpoint is saved, before a random call"
@@ -65,14 +67,16 @@ def _life(run: Run, kind: str) -> Ended:
 
 def asked_to_stop(bench: Bench, method: str, number: signal.Signals) -> list[Tried]:
     """A signal that asks for an end, at a random moment."""
-    run = Run(bench, method)
-    life = run.life()
-    ended = life.ended(bench.chance.uniform(0.05, 0.8 * run.plan.seconds))
-    if ended is None:
-        life.send(number)
-        ended = life.end()
+    ended = None
+    while ended is None or ended.status == 0:  # it was done before it could be asked
+        run = Run(bench, method)
+        life = run.life()
+        ended = life.ended(bench.chance.uniform(0.05, 0.8 * run.plan.seconds))
+        if ended is None:
+            life.send(number)
+            ended = life.end()
     problem = ""
-    if ended.status not in (0, 128 + number, -number) or "Traceback" in ended.said:  # minus: before the handlers
+    if ended.status not in (128 + number, -number) or "Traceback" in ended.said:  # minus: before the handlers
         problem = f"status {ended.status}: {ended.said[-1500:]}"
     elif ended.status == 128 + number and run.folder.exists():
         told = json.loads((run.folder / "status.json").read_text())
@@ -115,29 +119,33 @@ def disk_full(bench: Bench, method: str) -> list[Tried]:
     folder = bench.work / f"disk-{bench.num_runs}"
 
     def on(disk: SmallDisk) -> str:
-        run = Run(bench, method, parent=disk.folder)
-        first = run.life().end()
-        problem = "" if first.status == 0 or first.clear else _unclear(first)
-        disk.grow(2**30)
-        return problem or run.problem(run.life().end())
+        size = bench.chance.randint(num_bytes // 8, 4 * num_bytes)
+        run, first = Run(bench, method, parent=disk.folder), None
+        while first is None or first.status == 0:  # it found room enough
+            for left in disk.folder.iterdir():
+                shutil.rmtree(left)
+            disk.resize(size)
+            first, size = run.life().end(), size // 2
+        disk.resize(LARGE)
+        return ("" if first.clear else _unclear(first)) or run.problem(run.life().end())
 
-    size = bench.chance.randint(num_bytes // 8, 4 * num_bytes)
-    return [Tried("a disk that is full, then isn't", method, on_small_disk(folder, size, on))]
+    return [Tried("a disk that is full, then isn't", method, on_small_disk(folder, LARGE, on))]
 
 
 def write_fails(bench: Bench, method: str) -> list[Tried]:
     """No file may grow beyond a size; then another run's disk is full from some flush on."""
-    found = []
     plan = Run(bench, method).plan
-    size = int(2 ** bench.chance.uniform(6, 21))
     limits = {
-        "no file may grow beyond a random size": faults.largest_file(size),
-        "the disk is full from a random flush on": faults.full_at_flush(bench.chance.randint(1, 12 * plan.saves)),
+        "no file may grow beyond a random size": (faults.largest_file, int(2 ** bench.chance.uniform(6, 18))),
+        "the disk is full from a random flush on": (faults.full_at_flush, bench.chance.randint(1, 8 * plan.saves)),
     }
-    for name, fault in limits.items():
-        run = Run(bench, method)
-        first = run.life(fault).end()
-        problem = "" if first.status == 0 or first.clear else _unclear(first)
+    found = []
+    for name, (fault, number) in limits.items():
+        first = None
+        while first is None or first.status == 0:  # it never came so far
+            run = Run(bench, method)
+            first, number = run.life(fault(number)).end(), number // 2
+        problem = "" if first.clear else _unclear(first)
         found.append(Tried(name, method, problem or run.problem(run.life().end())))
     return found
 
