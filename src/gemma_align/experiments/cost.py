@@ -46,9 +46,8 @@ def cost_of(paths: RunPaths, config: Config) -> Cost:
     for record in updates:
         if "rollout/tokens" in record:
             own = rl[str(record["stage"]).partition("-")[0]]
-            responses = own.num_prompts * own.group_size
-            calls += responses
-            sampled += responses * record["rollout/tokens"]
+            calls += round((own.num_prompts + record["rollout/refills"]) * own.group_size)
+            sampled += record["rollout/all_tokens"]
     phases = phases_of(paths)
     return Cost(
         updates=len(updates),

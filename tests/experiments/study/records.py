@@ -72,6 +72,7 @@ def course(rewards, *, tokens=10.0, kl=4.0, proxy=(0.0, 2.0), gold=(0.3, 0.3), s
             "reward/violation": 0.1,
             "policy/kl": kl * i / max(1, len(rewards) - 1),
             "rollout/tokens": tokens,
+            "rollout/all_tokens": 16 * tokens,
         }
         for i, reward in enumerate(rewards)
     ]

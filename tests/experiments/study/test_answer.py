@@ -118,7 +118,7 @@ def test_rewards_of_other_settings_are_other_numbers():
         made[f"direct{seed}"]["config"] = "reward: {beta: 0}\nstages: []\n"
     learning = answer(study(), made, [])["tasks"]["clinical"]["learning"]
     assert learning["grpo"]["reward"] != learning["direct"]["reward"]
-    made["direct0"]["course"][-2]["rollout/tokens"] = 1000.0
+    made["direct0"]["course"][-2]["rollout/all_tokens"] = 16_000.0
     assert answer(study(), made, [])["tasks"]["clinical"]["learning"]["grpo"]["budget_tokens"] == 3200.0
 
 

@@ -7,6 +7,7 @@ along the way are of greedy responses to the tune split, so the report split is 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 WINDOW = 10  # updates over which a learning curve is smoothed
@@ -91,17 +92,13 @@ def course_of(record: Record, gold: str) -> Course | None:
     rolled = [row for row in record["course"] if "rollout/tokens" in row]
     if not rolled:
         return None
-    responses = record["cost"]["reward_calls"] / len(rolled)
-    tokens, so_far = [], 0.0
-    for row in rolled:
-        so_far += responses * row["rollout/tokens"]
-        tokens.append(so_far)
+    tokens = tuple(accumulate(row["rollout/all_tokens"] for row in rolled))
     stages = {row["stage"] for row in rolled}
     told = [row for row in record["course"] if row["stage"] in stages and "eval/reward_total" in row]
     spread = statistics.fmean(row.get("reward/std") or 0.0 for row in rolled[:WINDOW])
     return Course(
         steps=tuple(row["step"] for row in rolled),
-        tokens=tuple(tokens),
+        tokens=tokens,
         columns={name: tuple(row.get(name) for row in rolled) for name in SHOWN if name in rolled[-1]},
         points=tuple(_point(row, rolled, gold) for row in told),
         spread=spread or 1.0,
