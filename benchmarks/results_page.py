@@ -1,10 +1,10 @@
-"""docs/results.md and the README's table, from docs/results/*.json alone: runs, then models side by side."""
+"""docs/results.md and the README's table, from docs/results/ alone: studies, runs, then models side by side."""
 
 import json
 import textwrap
 from typing import Any
 
-from benchmarks import models_page
+from benchmarks import models_page, studies_page
 from benchmarks.kept import KEPT, ROOT, interval
 from benchmarks.pages import write_block
 
@@ -76,9 +76,9 @@ def write_pages() -> None:
     """docs/results.md and the README's block, from docs/results/*.json alone."""
     read = {path.stem: json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))}
     kept = {name: found for name, found in read.items() if "evaluation" in found}  # runs; others have their own pages
-    head = "# Results\n\nWritten by `make results` from docs/results/*.json; edit neither by hand.\n\n"
+    head = "# Results\n\nWritten by `make results` from docs/results/; edit neither by hand.\n\n"
     models = [models_page.section(name, found) for name, found in read.items() if found.get("kind") == "models"]
-    text = "\n".join([*(section(n, k) for n, k in kept.items()), *models])
+    text = "\n".join([*studies_page.sections(), *(section(n, k) for n, k in kept.items()), *models])
     (ROOT / "docs" / "results.md").write_text(head + text)
     blocks = [f"**{k['title']}**\n\n{table(k)}\n" for k in kept.values()]
     write_block(ROOT / "README.md", "results", "\n".join(blocks))

@@ -104,7 +104,12 @@ def cells_of(study: Study, file: Path, out: Path, kept: Kept) -> list[Cell]:
 
 def done(cell: Cell, kept: Kept) -> bool:
     """Whether it is finished here, or is kept with the same settings."""
-    return cell.finished or (cell.folder.name in kept and same_settings(cell, str(kept[cell.folder.name]["config"])))
+    return cell.finished or in_archive(cell, kept)
+
+
+def in_archive(cell: Cell, kept: Kept) -> bool:
+    """Whether a record of it is kept, made with the same settings as far as both versions know them."""
+    return cell.folder.name in kept and same_settings(cell, str(kept[cell.folder.name]["config"]))
 
 
 def best_candidate(study: Study, cells: list[Cell], kept: Kept) -> int | None:

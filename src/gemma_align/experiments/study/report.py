@@ -1,13 +1,16 @@
 """`gemma-align study report` and `study keep`: from finished cells to the page, the numbers and the archive."""
 
-from collections.abc import Sequence
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from gemma_align.errors import RunDirError, UserError
-from gemma_align.experiments.files import write_json, write_text
+from gemma_align.experiments.files import json_text, write_json, write_text
 from gemma_align.experiments.study.answer import answer
 from gemma_align.experiments.study.page import MAX_BYTES, study_page
 from gemma_align.experiments.study.record import record_of, write_archive
@@ -62,9 +65,23 @@ def keep_study(file: Path, *, out: Path | None) -> Path:
     records, _ = _records(plan, candidates=True)
     if not records:
         raise UserError(f"no cell of {file} is done yet: gemma-align study run {file}")
-    write_archive(path, records)
+    write_archive(path, _portable(records, plan))
     Console(highlight=False, soft_wrap=True).print(f"{path}: {len(records)} cells, {path.stat().st_size / 1e3:.0f} kB")
     return path
+
+
+def _portable(records: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+    """Without the folders of this machine: the study's own is its default one, data lies where variables say."""
+    text = json_text(records)
+    default = f"runs/studies/{plan.file.stem}"
+    places = {str(plan.folder.absolute()): default, str(plan.folder): default}
+    for variable in re.findall(r"\$\{?(\w+)", json_text(plan.study.model_dump(mode="json"))):
+        if os.environ.get(variable):
+            places[os.environ[variable].rstrip("/")] = f"${variable}"
+    places[str(Path.home())] = "~"
+    for place, name in places.items():
+        text = text.replace(json.dumps(place)[1:-1], name)
+    return dict(json.loads(text))
 
 
 def _records(plan: Plan, *, candidates: bool) -> tuple[dict[str, Any], list[str]]:

@@ -25,7 +25,7 @@ from gemma_align.errors import RunDirError, UserError
 from gemma_align.experiments.cost import phases_of
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_paths import RunPaths
-from gemma_align.experiments.study.cells import Cell, cells_of, done
+from gemma_align.experiments.study.cells import Cell, cells_of, done, in_archive
 from gemma_align.experiments.study.record import read_archive
 
 POLL_SECONDS = 0.5
@@ -73,6 +73,10 @@ class Plan:
     def done(self, cell: Cell) -> bool:
         """Whether nothing is left to do of it."""
         return done(cell, self.kept)
+
+    def kept_as_is(self, cell: Cell) -> bool:
+        """Whether the archive has it with the same settings."""
+        return in_archive(cell, self.kept)
 
     @property
     def waiting(self) -> list[str]:
