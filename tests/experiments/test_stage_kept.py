@@ -11,7 +11,7 @@ import pytest
 from gemma_align.config import load_config
 from gemma_align.data.tasks import load_task
 from gemma_align.experiments.run_dir import RunDir
-from gemma_align.experiments.stage_kept import KeptStages
+from gemma_align.experiments.stage_kept import Found, KeptStages
 from gemma_align.models.policy import Policy
 from gemma_align.trainers.checkpointing import latest_checkpoint, save_checkpoint
 from gemma_align.trainers.loop_state import LoopState
@@ -115,18 +115,16 @@ def test_a_run_takes_as_many_stages_as_are_kept_and_never_all_of_its_own(policy,
     with done_stage(tmp_path / "second", 8, 1) as run:
         stages.put(run, 2)
     with RunDir.open(tmp_path / "new", "task: clinical\n") as new:
-        assert f"the first 8 updates are taken from {stages.folder(2)}" in stages.take(new)
+        assert f"the first 8 updates are taken from {stages.folder(2)}" in stages.take(new, stages.find())
         assert latest_checkpoint(new.paths.checkpoints).name == "step-000008"
         assert new.paths.metrics.read_bytes() == (tmp_path / "second" / "metrics.jsonl").read_bytes()
         assert (new.paths.adapter / "weights").read_text() == "after 8"
     alone = kept(policy, tmp_path, "stages=[{method: sft}, {method: dpo}]")
     with RunDir.open(tmp_path / "alone", "task: clinical\n") as new:
-        assert "the first 3 updates" in alone.take(new)
+        assert "the first 3 updates" in alone.take(new, alone.find())
     only = kept(policy, tmp_path, "stages=[{method: sft}]")
     assert only.folder(1) == stages.folder(1)
-    with RunDir.open(tmp_path / "only", "task: clinical\n") as new:
-        assert only.take(new) == ""
-        assert not new.paths.has_results()
+    assert only.find() is None
 
 
 def test_a_damaged_stage_is_passed_over_and_kept_anew(policy, tmp_path):
@@ -135,19 +133,18 @@ def test_a_damaged_stage_is_passed_over_and_kept_anew(policy, tmp_path):
         stages.put(run, 1)
         (state,) = stages.folder(1).glob("checkpoints/*/state.safetensors")
         state.write_bytes(state.read_bytes() + b"x")
-        with RunDir.open(tmp_path / "new", "task: clinical\n") as new:
-            assert stages.take(new) == ""
-            assert not new.paths.checkpoints.exists()
+        assert stages.find() is None
         stages.put(run, 1)
-        with RunDir.open(tmp_path / "newer", "task: clinical\n") as new:
-            assert "the first 3 updates" in stages.take(new)
+        assert stages.find() == Found(stages.folder(1), 3)
 
 
 def test_a_stage_that_lost_a_log_is_passed_over(policy, tmp_path):
     stages = kept(policy, tmp_path)
     with done_stage(tmp_path / "first", 3, 0) as run:
         stages.put(run, 1)
+    found = stages.find()
     (stages.folder(1) / "samples.jsonl").unlink()
+    assert stages.find() is None
     with RunDir.open(tmp_path / "new", "task: clinical\n") as new:
-        assert stages.take(new) == ""
+        assert stages.take(new, found) == ""  # it went after it was found
         assert latest_checkpoint(new.paths.checkpoints) is None

@@ -75,9 +75,9 @@ def start(config: Config, *, resume: bool, interrupts: Interrupts) -> Iterator[S
             num_rows=config.evaluation.num_rows,
         )
         kept = KeptStages(config, tasks, policy, accelerator.num_processes)
-        taken = kept.take(folder) if folder is not None and _saved_state(config) is None else ""
-        accelerator.wait_for_everyone()
-        state = _saved_state(config)
+        state = _saved_state(config) if resume else None
+        found = None if state else kept.find()
+        resumed_at = state.step if state else found.step if found else None
         if folder is not None:
             facts = {
                 "seed": config.seed,
@@ -93,12 +93,17 @@ def start(config: Config, *, resume: bool, interrupts: Interrupts) -> Iterator[S
             folder.rewind(state.logs if state else {})
             folder.add_environment(facts)
         with Diagnostics(
-            folder, trackers=trackers, project=config.tracking.project, resumed_at=state.step if state else None
+            folder, trackers=trackers, project=config.tracking.project, resumed_at=resumed_at
         ) as diagnostics:
-            if taken:
-                diagnostics.say(taken)
             staged = _staged(config, tasks, policy, accelerator, diagnostics)
             _check_rewards(staged, policy, accelerator.num_processes)
+            if found is not None:  # only now: a folder of a run that can't begin is left empty
+                if folder is not None and (told := kept.take(folder, found)):
+                    diagnostics.say(told)
+                accelerator.wait_for_everyone()
+                state = _saved_state(config)
+                if folder is not None:
+                    folder.rewind(state.logs if state else {})
             yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, kept, interrupts, state)
 
 

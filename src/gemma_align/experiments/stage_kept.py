@@ -8,6 +8,7 @@ stop, so it ends in the same bits as a run that did them itself. Stages that tra
 
 import os
 import shutil
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +29,14 @@ from gemma_align.trainers.checkpointing import latest_checkpoint, load_checkpoin
 
 FORMAT = 1
 _SECTIONS = {"sft": ("training",), "dpo": ("training", "dpo")}  # what decides a supervised stage beside its data
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Stages that are kept: where, and how many updates they took."""
+
+    folder: Path
+    step: int
 
 
 class KeptStages:
@@ -75,26 +84,28 @@ class KeptStages:
         methods = "-".join(stage.method for stage in stages)
         return Path(config.output_dir).parent / "stages" / f"{config.task}-{methods}-{key}"
 
-    def take(self, run: RunDir) -> str:
-        """Fills a run folder that has no checkpoint with what is kept of its first stages, as many as there are.
-
-        Never the last stage: a run does something itself. Returns what was done, for people; "" if nothing is kept.
-        """
+    def find(self) -> Found | None:
+        """What is kept of the run's first stages, as many as there are; never the last: a run does something itself."""
         for count in range(min(self.num_supervised, len(self._config.stages) - 1), 0, -1):
-            kept = RunPaths(self.folder(count))
-            try:
-                newest = latest_checkpoint(kept.checkpoints)
-                if newest is None:
-                    continue
-                state = load_checkpoint_state(newest)
-                for source, target in zip(_logs(kept), _logs(run.paths), strict=True):
-                    shutil.copyfile(source, target)
-                for source, target in zip(_folders(kept), _folders(run.paths), strict=True):
-                    run.write_folder(target, partial(_copy, source))
-            except (CheckpointError, OSError):
-                continue  # damaged or half deleted: done again, and kept anew
-            return f"the first {state.step} updates are taken from {kept.root}: same data, weights, settings and seed"
-        return ""
+            folder = self.folder(count)
+            if _whole(folder):
+                newest = latest_checkpoint(RunPaths(folder).checkpoints)
+                assert newest is not None
+                return Found(folder, load_checkpoint_state(newest).step)
+        return None
+
+    def take(self, run: RunDir, found: Found) -> str:
+        """Fills a run folder that has no checkpoint with what was found. Returns what was done, for people; "" where it
+        was gone or damaged after all, and is to be done again."""
+        kept = RunPaths(found.folder)
+        try:
+            for source, target in zip(_logs(kept), _logs(run.paths), strict=True):
+                shutil.copyfile(source, target)
+            for source, target in zip(_folders(kept), _folders(run.paths), strict=True):
+                run.write_folder(target, partial(_copy, source))
+        except OSError:
+            return ""
+        return f"the first {found.step} updates are taken from {kept.root}: same data, weights, settings and seed"
 
     def put(self, run: RunDir, count: int) -> None:
         """Keeps the first `count` stages, which the run has just done. OSError if they can't be written."""
@@ -131,10 +142,12 @@ class KeptStages:
 
 
 def _whole(folder: Path) -> bool:
+    paths = RunPaths(folder)
     try:
-        return latest_checkpoint(RunPaths(folder).checkpoints) is not None
+        checked = latest_checkpoint(paths.checkpoints) is not None
     except CheckpointError:
         return False
+    return checked and all(path.exists() for path in (*_logs(paths), *_folders(paths)))
 
 
 def _logs(paths: RunPaths) -> tuple[Path, ...]:
