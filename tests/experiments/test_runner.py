@@ -28,6 +28,7 @@ from gemma_align.config import load_config
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import Interrupted
 from gemma_align.experiments import kept, runner, stage
+from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.measuring import measure
 from gemma_align.experiments.methods import METHODS
 from gemma_align.models.checkpoints import load_checkpoint
@@ -188,7 +189,9 @@ def kill_in_update(number, folder, config):
     process.wait()
 
 
-@pytest.mark.parametrize("after", ["the first checkpoint", "two updates of the second half"])
+@pytest.mark.parametrize(
+    "after", ["the first checkpoint", pytest.param("two updates of the second half", marks=pytest.mark.slow)]
+)
 def test_a_run_that_was_killed_and_resumed_ends_in_the_same_bits(unbroken, tmp_path, after):
     folder = tmp_path / "run"
     kill_in_update(2 if after == "the first checkpoint" else 5, folder, SMOKE)
@@ -241,6 +244,7 @@ def test_a_run_that_samples_tells_what_its_rollouts_were(sampled):
     assert "nats" not in next(line for line in output.splitlines() if "update 10: tune loss" in line)
 
 
+@pytest.mark.slow  # the default tests kill runs in benchmarks/test_chaos.py too
 def test_a_run_that_was_killed_between_rollouts_ends_in_the_same_bits(sampled, tmp_path):
     require_same_after_kill(sampled[0], tmp_path / "run", 9, PPO)
 
@@ -401,9 +405,15 @@ def signals_sent(*numbers, on_call, of, monkeypatch):
                     time.sleep(1.1)
         return real(*args, **kwargs)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(*of, called)
-        yield
+    before = {number: signal.signal(number, signal.default_int_handler) for number in set(numbers)}
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(*of, called)
+            yield
+        assert all(signal.getsignal(number) is signal.default_int_handler for number in before)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_signal_ends_a_run_after_the_update_it_is_in(unbroken, tmp_path, monkeypatch):
@@ -417,12 +427,21 @@ def test_a_signal_ends_a_run_after_the_update_it_is_in(unbroken, tmp_path, monke
     told = json.loads((folder / "status.json").read_text())
     assert (told["state"], told["step"]) == ("interrupted", 3)
     assert "SIGINT" in told["message"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "going on after update 3" in run(folder, "--resume")
     expected = finished_files(unbroken[0])
     assert {name for name, content in finished_files(folder).items() if content != expected[name]} == set()
     kept = [sorted(path.name for path in (f / "checkpoints").iterdir()) for f in (folder, unbroken[0])]
     assert kept[0] == kept[1]
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts("") as interrupts, interrupts.held(told=False):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.asked is None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_second_signal_ends_a_run_at_once(tmp_path, monkeypatch):
