@@ -1,7 +1,12 @@
 """Study files, the grid that comes of them, candidates, archives, and the pool of processes."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -183,3 +188,25 @@ def test_every_shipped_study_is_valid(path):
     plan = Plan(path, None)
     assert plan.cells()
     assert set(plan.study.measures) == set(plan.study.tasks)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_study_that_is_stopped_stops_its_cells(file, tmp_path):
+    """SIGTERM while a cell trains: the cell saves its update, nobody is left, and the same command would go on."""
+    (tmp_path / "run.yml").write_text(RUN + "training: {num_epochs: 30}\ndata: {max_tune_examples: 2}\n")
+    asked = [sys.executable, "-m", "gemma_align", "study", "run", str(file), "--only", "sft", "--out", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(asked, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    folder = next(c.folder for c in cells(file, tmp_path) if (c.method, c.seed) == ("sft", 3))
+    deadline = time.monotonic() + 200
+    while not ((folder / "metrics.jsonl").exists() and '"step": 2' in (folder / "metrics.jsonl").read_text()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 143, said
+    assert "Give the same command to go on" in said
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+    assert any((folder / "checkpoints").iterdir())

@@ -23,6 +23,7 @@ from rich.table import Table
 from gemma_align.config.study import Study, load_study
 from gemma_align.errors import RunDirError, UserError
 from gemma_align.experiments.cost import phases_of
+from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell, cells_of, done, in_archive
@@ -94,6 +95,7 @@ def run_study(file: Path, *, out: Path | None, jobs: int, only: Sequence[str] = 
 
     Raises:
         UserError: as `Plan`; or another process is running this study.
+        Interrupted: a signal asked for an end; cells that were begun have saved what they did.
     """
     plan, console = Plan(file, out, only), Console(highlight=False, soft_wrap=True)
     try:
@@ -104,9 +106,10 @@ def run_study(file: Path, *, out: Path | None, jobs: int, only: Sequence[str] = 
         raise RunDirError(f"Can't write a study to {plan.folder}: {reason}. Choose another with --out") from error
     failed: dict[Path, str] = {}
     try:
-        # Again and again, since which cells there are depends on the candidates
-        while todo := [cell for cell in plan.cells() if not plan.done(cell) and cell.folder not in failed]:
-            failed |= _Pool(jobs, console).run(todo)
+        with Interrupts("Give the same command to go on"):
+            # Again and again, since which cells there are depends on the candidates
+            while todo := [cell for cell in plan.cells() if not plan.done(cell) and cell.folder not in failed]:
+                failed |= _Pool(jobs, console).run(todo)
     finally:
         lock.release()
     cells = plan.cells()
