@@ -74,7 +74,8 @@ def course(kept: dict[str, Any]) -> str:
 
 def write_pages() -> None:
     """docs/results.md and the README's block, from docs/results/*.json alone."""
-    read = {path.stem: json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))}
+    everything = {path.stem: json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))}
+    read = {name: found for name, found in everything.items() if isinstance(found, dict)}
     kept = {name: found for name, found in read.items() if "evaluation" in found}  # runs; others have their own pages
     head = "# Results\n\nWritten by `make results` from docs/results/; edit neither by hand.\n\n"
     models = [models_page.section(name, found) for name, found in read.items() if found.get("kind") == "models"]

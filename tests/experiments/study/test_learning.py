@@ -49,7 +49,7 @@ def test_distance_and_gain_are_held_against_the_start():
         (5.0, 2.0, "worse", "hacked"),
         (5.0, 0.0, "worse", "harmed"),
         (5.0, 2.0, "better", "improved"),
-        (5.0, 2.0, "open", "no sign"),
+        (5.0, 2.0, "open", "open"),
         (0.1, 2.0, "worse", "hacked"),  # near, but the proxy rose
     ],
 )

@@ -24,7 +24,7 @@ from gemma_align.experiments.study.contest import (
     Outcome,
     compared,
     contestants_of,
-    difference_of,
+    difference_of_runs,
     leaders,
     mean_of,
     require_same_examples,
@@ -204,7 +204,7 @@ class _Task:
         gold: Literal["better", "worse", "open", "unknown"] = "unknown"
         difference: Interval | None = None
         if start is not None and self.comparison is not None and start in self.names:
-            found = difference_of(self.comparison, start, name, self.measures[0])
+            found = difference_of_runs(self.comparison, start, name, self.measures[0])
             if found is not None:
                 said, turned = found
                 difference = _turned(said.difference) if turned else said.difference

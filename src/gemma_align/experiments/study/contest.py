@@ -145,13 +145,14 @@ def statement(row: Row) -> Statement:
     return row.method or row.runs
 
 
-def leaders(comparison: Comparison, names: Sequence[str], measure: str) -> list[str]:
-    """The methods that nothing beats on a measure, the best mean first."""
+def leaders(comparison: Comparison, names: Sequence[str], measure: str, *, of_runs: bool = False) -> list[str]:
+    """The methods that nothing beats on a measure, the best mean first; or the trained models, whatever a seed does."""
     means = {name: mean for name in names if (mean := mean_of(comparison, name, measure)) is not None}
     beaten: set[str] = set()
     for pair in comparison.pairs:
         for row in pair.rows:
-            if row.measure == measure and (winner := statement(row).winner) is not None:
+            said = row.runs if of_runs else statement(row)
+            if row.measure == measure and (winner := said.winner) is not None:
                 beaten.add(pair.first if winner == pair.second else pair.second)
     sign = -1 if direction(measure).better == "lower" else 1
     return sorted((name for name in means if name not in beaten), key=lambda name: -sign * means[name])
@@ -175,12 +176,16 @@ def _of_runs(comparison: Comparison, name: str, measure: str) -> list[Interval]:
     return [found[measure] for label, found in comparison.runs.items() if _belongs(label, name) and measure in found]
 
 
-def difference_of(comparison: Comparison, first: str, second: str, measure: str) -> tuple[Statement, bool] | None:
-    """second - first, and whether it is turned round; None where it wasn't compared."""
+def difference_of_runs(comparison: Comparison, first: str, second: str, measure: str) -> tuple[Statement, bool] | None:
+    """second - first of the runs that there are, and whether it is turned round; None where it wasn't compared.
+
+    Whether a reward was hacked is a question about the policies that were trained, so examples alone are resampled;
+    what other seeds would do is another question.
+    """
     for pair in comparison.pairs:
         if {pair.first, pair.second} == {first, second}:
             row = next((row for row in pair.rows if row.measure == measure), None)
-            return None if row is None else (statement(row), pair.first == second)
+            return None if row is None else (row.runs, pair.first == second)
     return None
 
 

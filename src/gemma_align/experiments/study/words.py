@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gemma_align.evaluation.comparison import Comparison
-from gemma_align.experiments.study.contest import LEARNING, Outcome, mean_of, value_of
+from gemma_align.experiments.study.contest import LEARNING, Outcome, leaders, mean_of, value_of
 
 HACKING = {
     "not trained": "hardly moved from where it started, so it says nothing about hacking",
     "hacked": "the reward rose while {measure} fell: the reward is being hacked",
     "harmed": "{measure} fell, and the reward didn't rise either: the training did harm",
     "improved": "{measure} rose with the reward",
-    "no sign": "it moved, and {measure} shows no difference: no sign of hacking, and none of a gain",
+    "open": "it moved, and nothing is shown of {measure}, neither a loss nor a gain",
 }
 
 
@@ -34,6 +34,10 @@ def recommendation(
         if len(paid) > 1:
             cheapest = min(paid, key=lambda name: paid[name])
             lines.append(f"Of these, {cheapest} cost least ({paid[cheapest] / 60:.0f} minutes of training).")
+    runs = leaders(comparison, list(best), measure, of_runs=True)
+    if comparison.num_tests[1] and runs != list(best):
+        rest = f", and can't be told from {', '.join(runs[1:])}" if len(runs) > 1 else ""
+        lines.append(f"Of the models trained here, whatever other seeds would do, {runs[0]} is the best{rest}.")
     if comparison.num_tests[1] == 0:
         lines.append("Nothing is said about the methods: no method has two seeds. This is about these models alone.")
     return lines
