@@ -165,6 +165,12 @@ def free_port():
         return s.getsockname()[1]
 
 
+def in_two_processes():
+    """How a command is launched in two processes that talk to each other."""
+    port = f"--master_port={free_port()}"
+    return ("-m", "torch.distributed.run", "--nproc_per_node=2", port, "-m", "gemma_align")
+
+
 def finished_files(folder):
     """Everything that must be the same bits, by name."""
     names = ["metrics.jsonl", "samples.jsonl", "evaluation.json", "adapter/adapter_model.safetensors"]
@@ -303,20 +309,12 @@ def test_two_processes_end_in_the_weights_of_one(tmp_path):
     overrides = ["training.batch_size=3", "data.max_train_examples=7", "evaluation.base=false"]
     overrides += ["rl.num_prompts=3", "ppo.num_minibatches=1"]
     run(folders[0], *overrides, config=PPO)
-    launcher = (
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        f"--master_port={free_port()}",
-        "-m",
-        "gemma_align",
-    )
     run_elsewhere(
         folders[1],
         *overrides,
         "training.max_tokens_per_microbatch=150",
         "model.device=cpu",
-        launcher=launcher,
+        launcher=in_two_processes(),
         config=PPO,
     )
     one, two = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in folders)
@@ -477,15 +475,7 @@ def test_a_signal_before_anything_is_done_leaves_no_folder(tmp_path, monkeypatch
 @pytest.mark.ci
 def test_two_processes_agree_on_the_update_after_which_they_stop(tmp_path):
     folder = tmp_path / "run"
-    launcher = (
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        f"--master_port={free_port()}",
-        "-m",
-        "gemma_align",
-    )
-    asked = command(folder, "model.device=cpu", "training.num_epochs=50", launcher=launcher)
+    asked = command(folder, "model.device=cpu", "training.num_epochs=50", launcher=in_two_processes())
     process = subprocess.Popen(asked, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     metrics, deadline = folder / "metrics.jsonl", time.monotonic() + 200
     while not (metrics.exists() and '"step": 3' in metrics.read_text()):

@@ -1,11 +1,9 @@
 """What a run cost, from its logs; its first stages included also where they were taken from another run."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from gemma_align.config import Config
+from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
 
 TRAINING = ("prepare", "update", "optimizer")  # phases of updates: rollouts, scoring, gradients
@@ -40,7 +38,7 @@ def cost_of(paths: RunPaths, config: Config) -> Cost:
         paths: its folder.
         config: the run's; says how many responses a stage samples.
     """
-    updates = [record for record in _lines(paths.metrics) if "tokens" in record]
+    updates = [record for record in read_lines(paths.metrics) if "tokens" in record]
     rl = {str(stage.method): config.for_stage(stage).rl for stage in config.stages}
     calls, sampled = 0, 0.0
     for record in updates:
@@ -56,21 +54,15 @@ def cost_of(paths: RunPaths, config: Config) -> Cost:
         reward_calls=calls,
         seconds=sum(seconds for name, seconds in phases.items() if name in TRAINING),
         phases=phases,
-        peak_gb=max((float(record.get("peak_rss_gb", 0.0)) for record in _lines(paths.timings)), default=0.0),
+        peak_gb=max((float(record.get("peak_rss_gb", 0.0)) for record in read_lines(paths.timings)), default=0.0),
     )
 
 
 def phases_of(paths: RunPaths) -> dict[str, float]:
     """Seconds by phase, of everything that the log of times knows."""
     found: dict[str, float] = {}
-    for record in _lines(paths.timings):
+    for record in read_lines(paths.timings):
         for phase, value in record["seconds"].items():
             if phase != "total":
                 found[phase] = found.get(phase, 0.0) + float(value)
     return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

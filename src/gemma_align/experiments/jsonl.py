@@ -1,5 +1,6 @@
 """Logs of one JSON object a line, written by the rule in `files.py`: valid, sorted, exact."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,13 @@ from typing import Any, Self
 
 from gemma_align.errors import RunDirError
 from gemma_align.experiments.files import json_text
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a log; none where there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 class JsonLines:

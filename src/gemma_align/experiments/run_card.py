@@ -10,6 +10,7 @@ import yaml
 from gemma_align.config import Config
 from gemma_align.evaluation.directions import direction
 from gemma_align.experiments.cost import Cost, cost_of
+from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.models.checkpoints import CheckpointInfo
 from gemma_align.models.model_card import NOTICE, public_name
@@ -36,7 +37,7 @@ def write_run_cards(paths: RunPaths, config: Config, base: CheckpointInfo) -> No
         evaluation=json.loads(paths.evaluation.read_text(encoding="utf-8")),
         environment=json.loads(paths.environment.read_text(encoding="utf-8")),
         cost=cost_of(paths, config),
-        verdicts=_verdicts(paths.metrics),
+        verdicts=[line["verdict"] for line in read_lines(paths.metrics) if "verdict" in line],
     )
     for folder in (paths.adapter, paths.adapter_best):
         if (folder / "adapter_config.json").is_file():
@@ -173,8 +174,3 @@ def _name(config: Config, base: CheckpointInfo) -> str:
 def _data(config: Config) -> str:
     """The set's name; of a path only the last part, for the rest is nobody's business."""
     return config.data.train if config.data.train == "builtin" else Path(config.data.train).name
-
-
-def _verdicts(metrics: Path) -> list[Mapping[str, Any]]:
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    return [line["verdict"] for line in lines if "verdict" in line]

@@ -88,9 +88,7 @@ class KeptStages:
         """What is kept of the run's first stages, as many as there are; never the last: a run does something itself."""
         for count in range(min(self.num_supervised, len(self._config.stages) - 1), 0, -1):
             folder = self.folder(count)
-            if _whole(folder):
-                newest = latest_checkpoint(RunPaths(folder).checkpoints)
-                assert newest is not None
+            if (newest := _checked(folder)) is not None:
                 return Found(folder, load_checkpoint_state(newest).step)
         return None
 
@@ -110,7 +108,7 @@ class KeptStages:
     def put(self, run: RunDir, count: int) -> None:
         """Keeps the first `count` stages, which the run has just done. OSError if they can't be written."""
         target = self.folder(count)
-        if _whole(target):
+        if _checked(target) is not None:
             return
         unfinished = target.with_name(f".{target.name}-{os.getpid()}")
         kept = RunPaths(unfinished)
@@ -141,13 +139,15 @@ class KeptStages:
         }
 
 
-def _whole(folder: Path) -> bool:
+def _checked(folder: Path) -> Path | None:
+    """The good checkpoint of stages that are kept whole; None where they aren't."""
     paths = RunPaths(folder)
+    if not all(path.exists() for path in (*_logs(paths), *_folders(paths))):
+        return None
     try:
-        checked = latest_checkpoint(paths.checkpoints) is not None
+        return latest_checkpoint(paths.checkpoints)
     except CheckpointError:
-        return False
-    return checked and all(path.exists() for path in (*_logs(paths), *_folders(paths)))
+        return None
 
 
 def _logs(paths: RunPaths) -> tuple[Path, ...]:

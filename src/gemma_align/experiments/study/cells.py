@@ -17,6 +17,7 @@ from gemma_align.config.source import write_yaml
 from gemma_align.config.study import MethodSpec, Study, as_overrides
 from gemma_align.errors import ConfigError, UserError
 from gemma_align.experiments.config_diff import FREE, flat_settings
+from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
 
 
@@ -125,10 +126,7 @@ def best_candidate(study: Study, cells: list[Cell], kept: Kept) -> int | None:
 def _tune_score(cell: Cell, measure: str, kept: Kept) -> float:
     """The last value of a measure of the tune split."""
     key = f"eval/{measure}"
-    if cell.finished:
-        course = [json.loads(line) for line in RunPaths(cell.folder).metrics.read_text(encoding="utf-8").splitlines()]
-    else:
-        course = list(kept[cell.folder.name]["course"])
+    course = read_lines(RunPaths(cell.folder).metrics) if cell.finished else kept[cell.folder.name]["course"]
     values = [record[key] for record in course if key in record]
     if not values:
         known = sorted({name for record in course for name in record if name.startswith("eval/")})

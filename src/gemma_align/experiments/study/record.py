@@ -20,6 +20,7 @@ from gemma_align.evaluation.comparison import Result
 from gemma_align.experiments.cost import cost_of
 from gemma_align.experiments.evaluated import Model, read_evaluated
 from gemma_align.experiments.files import json_text
+from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell
 
@@ -42,7 +43,7 @@ def record_of(cell: Cell) -> dict[str, Any]:
     environment = json.loads(paths.environment.read_text(encoding="utf-8"))
     responses = _responses(paths)
     models = {model.name: _model(model, responses) for model in (found.main, *found.others.values())}
-    metrics = [json.loads(line) for line in paths.metrics.read_text("utf-8").splitlines()] if not cell.evaluate else []
+    metrics = [] if cell.evaluate else read_lines(paths.metrics)
     return _rounded(
         {
             "format": FORMAT,
@@ -115,10 +116,9 @@ def _model(model: Model, responses: Mapping[tuple[str, str], tuple[str, bool]]) 
 
 
 def _responses(paths: RunPaths) -> dict[tuple[str, str], tuple[str, bool]]:
-    lines = [json.loads(line) for line in paths.samples.read_text(encoding="utf-8").splitlines()]
     return {
         (line["model"], str(line["id"])): (line["response"], bool(line["finished"]))
-        for line in lines
+        for line in read_lines(paths.samples)
         if "response" in line and "model" in line
     }
 
