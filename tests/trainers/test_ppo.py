@@ -170,6 +170,39 @@ def test_at_its_start_the_ratio_is_one_the_divergence_nothing_and_the_values_sma
         assert float(values[~mask].abs().sum()) == 0
 
 
+@pytest.mark.parametrize("critic", ["own", "trunk"])
+def test_what_a_score_counts_from_changes_nothing_at_first(critic):
+    """Values begin at the mean of the first scores. From 0 on, far below it, each response's end is its worst token."""
+    low = {}
+    for bias in ("first_scores", "zero"):
+        for shift in (0.0, -5.0):
+            policy = tiny_policy(moved=0.1)
+            ppo = make(policy, lambda e, a, shift=shift: vowels(e, a) + shift, critic=critic, head_bias=bias)
+            low[bias, shift] = ppo.prepare(PROMPTS[:3])
+    here, there = (low["first_scores", shift] for shift in (0.0, -5.0))
+    assert torch.equal(here.responses.ids, there.responses.ids)
+    torch.testing.assert_close(there.advantages, here.advantages, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(there.returns[:, 0], here.returns[:, 0] - 5, atol=1e-3, rtol=1e-3)
+    batch = low["zero", -5.0]
+    counts = batch.responses.mask.sum(dim=1)
+    last = batch.advantages[torch.arange(len(counts)), counts - 1]
+    assert float(last.max()) < 0 < float(batch.advantages[counts > 2, 0].min())
+
+
+def test_values_begin_once():
+    ppo = make(tiny_policy(moved=0.1), lambda e, a: 3.0)
+    ppo.prepare(PROMPTS[:3])
+    assert ppo.critic.head.bias.item() == 3.0
+    moved(ppo, 0.05)
+    bias = ppo.critic.head.bias.item()
+    ppo.prepare(PROMPTS[:3])
+    assert ppo.critic.head.bias.item() == bias != 3.0
+    again = make(tiny_policy(moved=0.1), lambda e, a: 3.0)
+    again.load_state_dict(ppo.state_dict())
+    again.prepare(PROMPTS[:3])
+    assert again.critic.head.bias.item() == 0  # its weights come with the loop's state, not from a second beginning
+
+
 def test_an_own_critic_and_the_policy_don_t_touch_each_other():
     policy = tiny_policy(moved=0.1)
     ppo = make(policy)
@@ -307,7 +340,9 @@ def test_each_pass_takes_every_response_once_in_an_order_of_its_own():
 
 def test_the_critic_s_gradient_is_clipped_by_itself_and_has_a_rate_of_its_own():
     policy = tiny_policy(moved=0.05)
-    far = make_loop(policy, make(policy, critic_learning_rate=1e-9, value_coef=1e6, num_passes=1), max_steps=1)
+    far = make_loop(
+        policy, make(policy, critic_learning_rate=1e-9, value_coef=1e6, num_passes=1, head_bias="zero"), max_steps=1
+    )
     before = weights(far)
     (update,) = far
     after = weights(far)

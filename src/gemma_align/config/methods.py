@@ -77,6 +77,10 @@ class PPOConfig(Section):
     """Of the critic's weights; null: `training.learning_rate`."""
     head_start: Literal["inverse", "inverse_sqrt"] = "inverse"
     """Deviation of the head's first weights: 1 / (h + 1), or 1 / sqrt(h + 1) (the N+ details)."""
+    head_bias: Literal["first_scores", "zero"] = "first_scores"
+    """What the values are about at first: the mean score of the first batch, or 0. A critic that is far off makes every
+    ending look bad where scores are below it (their mean advantage is taken off, and late tokens differ from it most),
+    so that responses grow until none ends."""
     value_coef: NotNegative = 0.1
     """Weight of the values' loss."""
     value_clip_eps: Positive | None = 0.2

@@ -80,6 +80,7 @@ class PPO:
         self.kl_coef = rl.kl_coef
         self.shaping = ScoreShaping(settings, total)
         self._total = total
+        self._begun = settings.head_bias == "zero"
         self._told: tuple[dict[str, float], float] = ({}, 0.0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -97,9 +98,10 @@ class PPO:
         scored = self.roller.roll(examples)
         responses, old = scored.rollouts.responses, scored.rollouts.logprobs
         mask = responses.mask
+        scores = self.shaping(scored.scores.total, scored.rollouts.finished)
+        self._begin_at(scores)
         values = self.values(responses)
         away = log_ratio(old, scored.ref_logprobs, mask)
-        scores = self.shaping(scored.scores.total, scored.rollouts.finished)
         kl = kl_estimate(away, self.settings.kl_estimator)
         rewards = token_rewards(scores, kl, mask, self.kl_coef)
         advantages = gae(rewards, values, mask, self.settings.gamma, self.settings.gae_lambda)
@@ -148,14 +150,16 @@ class PPO:
         return self.settings.value_coef * loss, told
 
     def state_dict(self) -> dict[str, Any]:
-        """The roller's, the coefficient of the divergence, and the scores' statistics."""
-        return {"roller": self.roller.state_dict(), "kl_coef": self.kl_coef, "shaping": self.shaping.state_dict()}
+        """The roller's, the coefficient of the divergence, the scores' statistics, whether the values have begun."""
+        shaping = self.shaping.state_dict()
+        return {"roller": self.roller.state_dict(), "kl_coef": self.kl_coef, "shaping": shaping, "begun": self._begun}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
         self.roller.load_state_dict(state["roller"])
         self.kl_coef = float(state["kl_coef"])
         self.shaping.load_state_dict(state["shaping"])
+        self._begun = bool(state["begun"])
 
     @torch.no_grad()
     def values(self, responses: Responses) -> Float[Tensor, "N T"]:
@@ -163,6 +167,18 @@ class PPO:
         if isinstance(self.critic, OwnCritic):
             return self.critic(responses).cpu()
         return self.policy.with_values(responses, self.critic, self.rl.temperature)[2].cpu()
+
+    def _begin_at(self, scores: Float[Tensor, "N"]) -> None:
+        """Once: the values begin at the mean of the first scores. Then a response's end isn't bad only because the
+        critic doesn't know yet how low scores are."""
+        if self._begun:
+            return
+        self._begun = True
+        count, summed = self._total([float(len(scores)), float(scores.sum())])
+        if count:
+            head = self.critic.head if isinstance(self.critic, OwnCritic) else self.critic
+            with torch.no_grad():
+                head.bias.fill_(summed / count)
 
     def _value_loss(
         self, values: Float[Tensor, "N T"], batch: PPOBatch, totals: Totals
