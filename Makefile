@@ -8,7 +8,7 @@ FUZZ := tests/test_config.py tests/data/test_malformed.py tests/experiments/test
 .PHONY: help setup demo test test-slow check format bench results simulate chaos fuzz soak clean
 
 help:
-	@echo "make demo       SFT with LoRA on the real Gemma 3 270M, then base against tuned on held-out examples"
+	@echo "make demo       a small study on the real Gemma 3 270M (base, SFT, SFT then GRPO), ends with its report"
 	@echo "make test       the tests (tiny models, minutes)"
 	@echo "make test-slow  the tests on the real weights"
 	@echo "make check      lint, format and types"
@@ -29,10 +29,11 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/gemma-align run --config configs/sft_lora_270m.yml --resume $(ARGS)
+	$(BIN)/gemma-align study run configs/studies/demo.yml $(ARGS)
 
+# Side by side on up to four cores; `make test ARGS="-n 0 tests/core"` stays in one process.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)

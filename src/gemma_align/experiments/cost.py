@@ -46,7 +46,7 @@ def cost_of(paths: RunPaths, config: Config) -> Cost:
             own = rl[str(record["stage"]).partition("-")[0]]
             calls += round((own.num_prompts + record["rollout/refills"]) * own.group_size)
             sampled += record["rollout/all_tokens"]
-    phases = phases_of(paths)
+    phases = _phases(paths)
     return Cost(
         updates=len(updates),
         training_tokens=sum(int(record["tokens"]) for record in updates),
@@ -58,7 +58,7 @@ def cost_of(paths: RunPaths, config: Config) -> Cost:
     )
 
 
-def phases_of(paths: RunPaths) -> dict[str, float]:
+def _phases(paths: RunPaths) -> dict[str, float]:
     """Seconds by phase, of everything that the log of times knows."""
     found: dict[str, float] = {}
     for record in read_lines(paths.timings):

@@ -169,9 +169,23 @@ def test_a_dry_run_tells_what_is_left(file, tmp_path, capsys):
     plan_study(file, out=tmp_path)
     said = capsys.readouterr().out
     assert re.search(r"clinical, sft, seed 3 +done", said)
-    assert re.search(r"clinical, sft, seed 5 +to do +about 0.0", said)
+    assert re.search(r"clinical, sft, seed 5 +to do +about 0.0 +about 0\.[5-7]", said)
+    assert re.search(r"clinical, base, untuned +to do +not known yet +about 0\.[5-7]", said)
     assert "more cells come once the candidates of tuned are done" in said
     assert said.count("gemma-align run --resume") == 3
+
+
+def test_a_dry_run_knows_what_kept_cells_took(file, tmp_path, capsys):
+    file.write_text(STUDY + "archive: kept.json.gz\n")
+    cell = next(c for c in cells(file) if c.method == "sft")
+    kept = record("sft") | {"config": resolved_yaml(cell.config)}
+    kept["cost"] |= {"phases": {"update": 90.0, "evaluate": 30.0}, "peak_gb": 1.25}
+    write_archive(tmp_path / "kept.json.gz", {cell.folder.name: kept})
+    plan_study(file, out=tmp_path, only=["sft"])
+    said = capsys.readouterr().out
+    assert re.search(r"clinical, sft, seed 3 +kept +2.0 +1.2", said)
+    assert re.search(r"clinical, sft, seed 5 +to do +about 2.0 +about 0", said)
+    assert "left: about 2 minutes" in said
 
 
 def test_a_cell_that_fails_is_told_and_the_others_go_on(file, tmp_path, capsys):

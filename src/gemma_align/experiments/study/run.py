@@ -7,14 +7,11 @@ doing them, the others wait for something else to do.
 
 import os
 import shlex
-import signal
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rich.console import Console
@@ -22,14 +19,17 @@ from rich.table import Table
 
 from gemma_align.config.study import Study, load_study
 from gemma_align.errors import RunDirError, UserError
-from gemma_align.experiments.cost import phases_of
+from gemma_align.experiments.cost import cost_of
 from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell, cells_of, done, in_archive
+from gemma_align.experiments.study.process import start
 from gemma_align.experiments.study.record import read_archive
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.1
+LIBRARIES_BYTES = 0.5e9
+"""What a process on a CPU has in memory besides tensors, about (`gemma-align memory --measure`)."""
 
 
 def study_folder(file: Path, out: Path | None) -> Path:
@@ -79,6 +79,16 @@ class Plan:
         """Whether the archive has it with the same settings."""
         return in_archive(cell, self.kept)
 
+    def cost(self, cell: Cell) -> tuple[float, float] | None:
+        """Minutes of everything that a cell's log of times knows of, and its peak memory in GB; None: it isn't done."""
+        if cell.finished:
+            spent = asdict(cost_of(RunPaths(cell.results), cell.config))
+        elif self.kept_as_is(cell):
+            spent = self.kept[cell.folder.name]["cost"]
+        else:
+            return None
+        return sum(spent["phases"].values()) / 60, spent["peak_gb"]
+
     @property
     def waiting(self) -> list[str]:
         """Methods whose settings aren't known yet."""
@@ -120,43 +130,63 @@ def run_study(file: Path, *, out: Path | None, jobs: int, only: Sequence[str] = 
 
 
 def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> None:
-    """`--dry-run`: every cell, what is done, and how long the rest will take as far as that is known; with commands."""
+    """`--dry-run`: every cell, what is done, how long the rest will take as far as that is known, the memory that it
+    will take, and the commands."""
     plan, console = Plan(file, out, only), Console(highlight=False, soft_wrap=True)
     cells = plan.cells()
+    spent = {cell.folder: cost for cell in cells if (cost := plan.cost(cell)) is not None}
     known: dict[tuple[str, str], list[float]] = {}
     for cell in cells:
-        if cell.finished:
-            known.setdefault((cell.task, cell.method), []).append(minutes_of(cell))
-    table = Table("cell", "state", "minutes", box=None, pad_edge=False)
+        if cell.folder in spent:
+            known.setdefault((cell.task, cell.method), []).append(spent[cell.folder][0])
+    table = Table("cell", "state", "minutes", "peak GB", box=None, pad_edge=False)
+    memory: dict[tuple[str, str], str] = {}
     total, unknown = 0.0, 0
     for cell in cells:
-        times = known.get((cell.task, cell.method))
-        if cell.finished:
-            table.add_row(cell.name, "done", f"{minutes_of(cell):.1f}")
-        elif plan.done(cell):
-            table.add_row(cell.name, "kept", "")
-        elif times:
-            total += statistics.median(times)
-            table.add_row(cell.name, "to do", f"about {statistics.median(times):.1f}")
+        kind = cell.task, cell.method
+        if cell.folder in spent:
+            minutes, peak = spent[cell.folder]
+            table.add_row(cell.name, "done" if cell.finished else "kept", f"{minutes:.1f}", f"{peak:.1f}")
+            continue
+        if kind not in memory:
+            memory[kind] = f"about {_peak_gb(cell):.1f}"
+        if kind in known:
+            minutes = statistics.median(known[kind])
+            total += minutes
+            table.add_row(cell.name, "to do", f"about {minutes:.1f}", memory[kind])
         else:
             unknown += 1
-            table.add_row(cell.name, "to do", "not known yet")
+            table.add_row(cell.name, "to do", "not known yet", memory[kind])
     console.print(table)
     if plan.waiting:
         console.print(f"more cells come once the candidates of {', '.join(plan.waiting)} are done")
     if total:
-        console.print(f"left: about {total:.0f} minutes, one after another, as cells of the same methods took")
+        console.print(
+            f"left: about {total:.0f} minutes, one after another, as cells of the same methods took (kept ones "
+            "perhaps on another machine)"
+        )
     if unknown:
-        console.print(f"of {unknown} cells nothing is known: none of their methods is done yet")
+        console.print(f"how long {unknown} cells take isn't known: none of their methods is done yet")
     for cell in cells:
         if not plan.done(cell):
             console.print(shlex.join(["gemma-align", *cell.arguments]))
 
 
+def _peak_gb(cell: Cell) -> float:
+    """Forecast of a cell's worst case where it would run here (`gemma-align memory` tells it by phase)."""
+    from gemma_align.experiments.memory.forecast import forecast, run_stages
+    from gemma_align.experiments.memory.report import choose_device
+    from gemma_align.experiments.memory.steps import evaluate
+
+    device = choose_device(cell.config, None)
+    told = forecast(cell.config, device, (evaluate,) if cell.evaluate else (run_stages, evaluate))
+    return (told.needed_bytes() if device == "cuda" else told.peak_bytes + LIBRARIES_BYTES) / 1e9
+
+
 @dataclass
 class _Running:
     cell: Cell
-    process: subprocess.Popen[bytes]
+    process: BaseProcess
     cores: tuple[int, ...]
     began: float
 
@@ -196,57 +226,30 @@ class _Pool:
     def _start(self, cell: Cell) -> None:
         cores = self._free.pop(0)
         cell.folder.parent.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"OMP_NUM_THREADS": str(len(cores))}
-        pin: Callable[[], None] | None = None
-        if hasattr(os, "sched_setaffinity"):
-            pin = _Pin(cores)
-        with _log_of(cell).open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "gemma_align", *cell.arguments],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                preexec_fn=pin,
-            )
+        process = start(cell.arguments, _log_of(cell), cores)
         self._running.append(_Running(cell, process, cores, time.monotonic()))
         self._console.print(f"begun: {cell.name} ({_log_of(cell)})", soft_wrap=True)
 
     def _reap(self) -> None:
-        for running in [r for r in self._running if r.process.poll() is not None]:
+        for running in [r for r in self._running if r.process.exitcode is not None]:
             self._running.remove(running)
             self._free.append(running.cores)
             cell, minutes = running.cell, (time.monotonic() - running.began) / 60
-            if running.process.returncode == 0 and cell.finished:
+            if running.process.exitcode == 0 and cell.finished:
                 self._console.print(f"done: {cell.name}, {minutes:.1f} minutes", soft_wrap=True)
                 continue
             last = _last_lines(_log_of(cell))
             self._failed[cell.folder] = last
-            status = running.process.returncode
+            status = running.process.exitcode
             self._console.print(f"failed (status {status}): {cell.name}\n{last}", soft_wrap=True)
 
     def _stop(self) -> None:
         """Asks the cells to end, and waits: what they have done is kept, and the same command goes on with it."""
         for running in self._running:
-            running.process.send_signal(signal.SIGTERM)
+            running.process.terminate()
         for running in self._running:
-            with suppress(subprocess.TimeoutExpired):
-                running.process.wait(timeout=120)
+            running.process.join(timeout=120)
             running.process.kill()
-
-
-class _Pin:
-    """Called in the child, before it becomes the cell's program."""
-
-    def __init__(self, cores: tuple[int, ...]) -> None:
-        self._cores = cores
-
-    def __call__(self) -> None:
-        os.sched_setaffinity(0, self._cores)
-
-
-def minutes_of(cell: Cell) -> float:
-    """Everything that the cell's log of times knows of."""
-    return sum(phases_of(RunPaths(cell.results)).values()) / 60
 
 
 def _start_of(cell: Cell) -> tuple[str, int, str] | None:
