@@ -219,6 +219,13 @@ def test_a_stage_that_contradicts_the_rest_is_found_where_it_does(write: Write) 
     assert problems(path) == [f"run.yml:7  stages.1.reward.beta: {message}"]
 
 
+def test_a_term_stands_there_once(write: Write) -> None:
+    terms = "[{call: 'own:short'}, {call: 'own:kind'}, {call: 'own:short', weight: 2.0}]"
+    path = write(f"task: clinical\nstages:\n- method: sft\nreward:\n  terms: {terms}\n")
+    message = "wanted each call once, given own:short more than once: give one of them the sum of the weights"
+    assert problems(path) == [f"run.yml:5  reward.terms: {message}"]
+
+
 # --- debug
 
 

@@ -41,7 +41,8 @@ def contradictions_of_stages(config: "Config") -> list[Contradiction]:
 
 def contradictions(config: "Config") -> list[Contradiction]:
     """What contradicts what in one configuration, its stages left aside."""
-    return [*_too_long(config), *_few_shot(config), *_formats(config.data, config.task), *_no_reward(config)]
+    found = [*_too_long(config), *_few_shot(config), *_formats(config.data, config.task)]
+    return [*found, *_terms(config), *_no_reward(config)]
 
 
 def _too_long(config: "Config") -> list[Contradiction]:
@@ -132,6 +133,14 @@ def _ppo(config: "Config") -> list[Contradiction]:
         message = f"wanted 0 beside ppo.unfinished_score, which replaces it, given {settings.unfinished_penalty:g}"
         found.append(Contradiction(("ppo.unfinished_penalty", "ppo.unfinished_score"), message))
     return found
+
+
+def _terms(config: "Config") -> list[Contradiction]:
+    """Parts of a reward are told by their call, so two terms of one name would be told as one."""
+    calls = [term.call for term in config.reward.terms]
+    twice = sorted({call for call in calls if calls.count(call) > 1})
+    message = f"wanted each call once, given {', '.join(twice)} more than once: give one of them the sum of the weights"
+    return [Contradiction(("reward.terms",), message)] if twice else []
 
 
 def _no_reward(config: "Config") -> list[Contradiction]:

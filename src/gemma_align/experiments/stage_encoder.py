@@ -7,8 +7,6 @@ folder, as encoders/TASK-KEY with a fingerprint of everything that decides what 
 same data, weights and settings takes the same folder.
 """
 
-import os
-import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +19,7 @@ from gemma_align.errors import RunDirError
 from gemma_align.experiments.files import json_text
 from gemma_align.experiments.reward_fit import fit_into
 from gemma_align.experiments.stage_pairs import with_pairs
+from gemma_align.experiments.unfinished import unfinished
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.encoder.files import FORMAT, RECORD, read_record
 from gemma_align.rewards.fitting.pairs import pairs_of
@@ -68,17 +67,15 @@ def fit_encoder_once(config: Config, task: LoadedTask, policy: Policy, folder: P
     pairs, held_out = pairs_of(paired.examples("train")), pairs_of(paired.examples("tune"))
     made = "the data's own" if known else "each reference against a corruption of it"
     say(f"the reward's encoder is fitted to {len(pairs):,} pairs ({made})")
-    unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
+    # The reward belongs to the data: runs with several seeds follow the same one
+    fitted = config.model_copy(update={"seed": config.data.seed})
     try:
-        unfinished.mkdir(parents=True)
-        # The reward belongs to the data: runs with several seeds follow the same one
-        fitted = config.model_copy(update={"seed": config.data.seed})
-        record = fit_into(unfinished, fitted, pairs, held_out, policy, say)
-        _put(unfinished, folder)
+        with unfinished(folder) as place:
+            record = fit_into(place, fitted, pairs, held_out, policy, say)
+            _put(place, folder)
     except OSError as error:
         raise RunDirError(f"Could not write {folder}: {error.strerror or error}. Give another output_dir=…") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
         restore_rng(state)
     say(f"the reward's encoder: {folder}, {_worth(record)}")
 

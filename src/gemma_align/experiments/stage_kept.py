@@ -6,7 +6,6 @@ them. A run that begins with the same stages and has more to do takes them from 
 stop, so it ends in the same bits as a run that did them itself. Stages that train all weights aren't kept (3 GB each).
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from gemma_align.errors import CheckpointError
 from gemma_align.experiments.files import flush_tree, json_text
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
+from gemma_align.experiments.unfinished import unfinished
 from gemma_align.models.policy import Policy
 from gemma_align.trainers.checkpointing import latest_checkpoint, load_checkpoint_state
 
@@ -110,10 +110,8 @@ class KeptStages:
         target = self.folder(count)
         if _checked(target) is not None:
             return
-        unfinished = target.with_name(f".{target.name}-{os.getpid()}")
-        kept = RunPaths(unfinished)
-        try:
-            unfinished.mkdir(parents=True)
+        with unfinished(target) as place:
+            kept = RunPaths(place)
             for source, copy in zip(_logs(run.paths), _logs(kept), strict=True):
                 shutil.copyfile(source, copy)
             for source, copy in zip(_folders(run.paths)[:-1], _folders(kept)[:-1], strict=True):
@@ -121,11 +119,9 @@ class KeptStages:
             newest = latest_checkpoint(run.paths.checkpoints)
             if newest is not None:
                 shutil.copytree(newest, kept.checkpoints / newest.name)
-            flush_tree(unfinished)
+            flush_tree(place)
             shutil.rmtree(target, ignore_errors=True)
-            unfinished.rename(target)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            place.rename(target)
 
     def _decides(self, index: int) -> dict[str, Any]:
         stage = self._config.stages[index]

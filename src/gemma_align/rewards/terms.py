@@ -7,7 +7,9 @@ an error can name the example; it should be a pure function of the two. `reward.
 
 import importlib
 import math
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from gemma_align.errors import ConfigError, RewardError
@@ -17,19 +19,21 @@ Term = Callable[[Example, Answer], float]
 
 
 def load_term(call: str) -> Term:
-    """The function that `package.module:function` names.
+    """The function that `package.module:function` names; modules are looked for in the current folder too.
 
     Raises ConfigError where there is no such module or function, with what was found instead.
     """
     module_name, _, name = call.partition(":")
     if not module_name or not name:
         raise ConfigError(f"reward.terms: call={call!r}: wanted package.module:function")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # last: nothing that is installed is replaced
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever a user's module does when it is imported
         raise ConfigError(
             f"reward.terms: the module {module_name!r} of call={call!r} can't be imported "
-            f"({type(error).__name__}: {error}). Is it on the Python path?"
+            f"({type(error).__name__}: {error}). Is it in this folder, or on the Python path?"
         ) from error
     term: Any = getattr(module, name, None)
     if not callable(term):
