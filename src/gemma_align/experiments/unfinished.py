@@ -1,4 +1,4 @@
-"""A folder that any of several runs may make: under its maker's number beside its place, and renamed once it is whole."""
+"""A folder that any of several runs may make: under its maker's number beside its place, renamed once it is whole."""
 
 import os
 import shutil
