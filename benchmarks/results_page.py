@@ -1,4 +1,4 @@
-"""docs/results.md and the README's table, from docs/results/ alone: studies, runs, then models side by side."""
+"""docs/results.md (studies, runs, models side by side) and the README's block (studies), from docs/results/ alone."""
 
 import json
 import textwrap
@@ -73,7 +73,7 @@ def course(kept: dict[str, Any]) -> str:
 
 
 def write_pages() -> None:
-    """docs/results.md and the README's block, from docs/results/*.json alone."""
+    """Both pages, from what was kept alone."""
     everything = {path.stem: json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))}
     read = {name: found for name, found in everything.items() if isinstance(found, dict)}
     kept = {name: found for name, found in read.items() if "evaluation" in found}  # runs; others have their own pages
@@ -81,5 +81,4 @@ def write_pages() -> None:
     models = [models_page.section(name, found) for name, found in read.items() if found.get("kind") == "models"]
     text = "\n".join([*studies_page.sections(), *(section(n, k) for n, k in kept.items()), *models])
     (ROOT / "docs" / "results.md").write_text(head + text)
-    blocks = [f"**{k['title']}**\n\n{table(k)}\n" for k in kept.values()]
-    write_block(ROOT / "README.md", "results", "\n".join(blocks))
+    write_block(ROOT / "README.md", "results", "\n".join(studies_page.summaries()))

@@ -13,21 +13,37 @@ STUDIES = ROOT / "configs" / "studies"
 
 
 def sections() -> list[str]:
-    """Of each study that has an archive."""
+    """Of each study that has an archive, for docs/results.md."""
+    return [_section(file, *_told(file)) for file in _kept()]
+
+
+def summaries() -> list[str]:
+    """The answer and the measures of each, for the README."""
     found = []
-    for file in sorted(STUDIES.glob("*.yml")):
-        archive = archive_of(load_study(file), file)
-        if archive is not None and archive.exists():
-            found.append(_section(file))
+    for file in _kept():
+        plan, told, _ = _told(file)
+        parts = [f"**{plan.study.title}**", ""]
+        for task, answered in told["tasks"].items():
+            parts += [*(f"- {line}" for line in answered["words"]), "", *_measures(task, answered), ""]
+        found.append("\n".join(parts))
     return found
 
 
-def _section(file: Path) -> str:
+def _kept() -> list[Path]:
+    archives = {file: archive_of(load_study(file), file) for file in sorted(STUDIES.glob("*.yml"))}
+    return [file for file, archive in archives.items() if archive is not None and archive.exists()]
+
+
+def _told(file: Path) -> tuple[Plan, dict[str, Any], list[str]]:
+    """The study, its answer from the archive alone, and the names of the cells that aren't there."""
     plan = Plan(file, None)
     table = [cell for cell in plan.cells() if cell.candidate is None]
     records = {cell.folder.name: plan.kept[cell.folder.name] for cell in table if plan.kept_as_is(cell)}
     missing = [cell.name for cell in table if cell.folder.name not in records]
-    told = answer(plan.study, records, missing)
+    return plan, answer(plan.study, records, missing), missing
+
+
+def _section(file: Path, plan: Plan, told: dict[str, Any], missing: list[str]) -> str:
     parts = [f"## Study: {plan.study.title}", ""]
     for task, found in told["tasks"].items():
         parts += [*(f"- {line}" for line in found["words"]), "", *_measures(task, found), "", *_costs(found), ""]
