@@ -2,12 +2,13 @@
 
 import html
 import json
+import math
 import re
 import shutil
 import subprocess
 
 import pytest
-from tests.experiments.study.records import record
+from tests.experiments.study.records import course, record
 from tests.experiments.study.test_answer import records, study
 
 from gemma_align.experiments.study.answer import answer
@@ -35,6 +36,7 @@ PROBE = """
   const before = one("[data-plot=parts]").data[0].y[0];
   one("[data-choose=parts]").value = "direct"; tell(one("[data-choose=parts]"), "change");
   said.parts = [before, one("[data-plot=parts]").data[0].y[0]];
+  said.laws = one("[data-plot=hacking]").data.filter((t) => t.name.endsWith(": law")).map((t) => t.y[40]);
   said.wider = document.documentElement.scrollWidth - innerWidth;
   const out = document.createElement("pre");
   out.id = "probe"; out.textContent = JSON.stringify(said);
@@ -50,8 +52,11 @@ def test_plots_are_drawn_and_filters_work(tmp_path, width):
     made["sft0"]["models"]["tuned"]["responses"][0] = "a Needle in it"
     made["sft0"]["models"]["tuned"]["columns"]["finished"][0] = 0.0
     made["base"] = record("base", 0, 0.1, evaluate=True)
+    for seed, gold in enumerate((0.35, 0.4, 0.32)):
+        made[f"grpo{seed}"]["course"] = course([1 + 0.01 * seed] * 20, kl=4.0 * (1 + seed), gold=(0.3, gold))
     page = tmp_path / "report.html"
-    page.write_text(study_page(answer(study(), made, [])).replace("</body>", f"{PROBE}</body>"))
+    told = answer(study(), made, [])
+    page.write_text(study_page(told).replace("</body>", f"{PROBE}</body>"))
     done = subprocess.run(
         [CHROMIUM, *FLAGS, f"--window-size={width},2000", f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()],
         capture_output=True,
@@ -71,3 +76,7 @@ def test_plots_are_drawn_and_filters_work(tmp_path, width):
     assert said["unfinished"] == "1 responses"
     assert said["parts"] == [1.0, 0.0]
     assert said["wider"] <= 0
+    fits = [judged["fit"] for judged in told["tasks"]["clinical"]["hacking"].values() if judged["fit"]]
+    assert fits
+    ends = [f["max_d"] * (f["a"] - f["b"] * math.log(f["max_d"])) for f in fits]
+    assert said["laws"] == pytest.approx(ends, abs=1e-9)

@@ -80,6 +80,14 @@
         traces.push({ ...common, x: at.map((p) => p.distance), y: at.map((p) => p.proxy - first.proxy), name: `${name}: reward`, showlegend: seed === 0, line });
         if (known(first.gold)) traces.push({ ...common, x: at.map((p) => p.distance), y: at.map((p) => p.gold - first.gold), name: `${name}: ${measure}`, showlegend: seed === 0, yaxis: "y2", line: { ...line, dash: "dash" } });
       });
+      // Gao et al. 2022: d (a - b ln d), through the gold measure's points of all seeds
+      for (const [name, judged] of Object.entries(task.hacking)) {
+        const fit = judged.fit;
+        if (!fit) continue;
+        const x = Array.from({ length: 41 }, (_, i) => (fit.max_d * i) / 40);
+        traces.push({ x, y: x.map((d) => (d ? d * (fit.a - fit.b * Math.log(d)) : 0)), name: `${name}: law`, legendgroup: name, type: "scatter", mode: "lines",
+          yaxis: "y2", line: { color: colour(names.indexOf(name)), dash: "dot", width: 1 }, hovertemplate: `${name}, fitted: %{y:.3f}<extra></extra>` });
+      }
       return [traces, { xaxis: { title: { text: "root of KL, nats" }, rangemode: "tozero" }, yaxis: { title: { text: "reward gained" } },
         yaxis2: { title: { text: `${measure} gained` }, overlaying: "y", side: "right", showgrid: false } }];
     },
