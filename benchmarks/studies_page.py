@@ -21,10 +21,12 @@ def summaries() -> list[str]:
     """The answer and the measures of each, for the README."""
     found = []
     for file in _kept():
-        plan, told, _ = _told(file)
+        plan, told, missing = _told(file)
         parts = [f"**{plan.study.title}**", ""]
         for task, answered in told["tasks"].items():
             parts += [*(f"- {line}" for line in answered["words"]), "", *_measures(task, answered), ""]
+        if missing:
+            parts += [f"Not done yet, so not in here: {'; '.join(missing)}.", ""]
         found.append("\n".join(parts))
     return found
 
@@ -48,7 +50,7 @@ def _section(file: Path, plan: Plan, told: dict[str, Any], missing: list[str]) -
     for task, found in told["tasks"].items():
         parts += [*(f"- {line}" for line in found["words"]), "", *_measures(task, found), "", *_costs(found), ""]
     if told["claims"]:
-        parts += ["Claims, written down beforehand:", ""]
+        parts += ["Claims, written down before anything was run unless they say otherwise:", ""]
         parts += [f"- {claim['text']} ({claim['task']}): {claim['words']}" for claim in told["claims"]]
         parts.append("")
     if missing:

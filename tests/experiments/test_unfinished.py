@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gemma_align.experiments.unfinished import LEFT_SECONDS, unfinished
+from gemma_align.experiments.unfinished import unfinished
 
 
 def names(folder):
@@ -28,21 +28,20 @@ def test_it_is_gone_unless_it_was_renamed(tmp_path):
     assert (target / "file").read_text() == "whole"
 
 
-def test_only_what_a_dead_maker_left_long_ago_is_removed(tmp_path):
+def test_what_a_dead_maker_of_this_machine_left_is_removed_and_nothing_else(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    old = {
-        "age": LEFT_SECONDS + 60,
-        "names": [f".thing-{ended.pid}", f".thing-{os.getppid()}", ".thing-else", ".other-1"],
-    }
-    young = [f".thing-{ended.pid}0000000"]  # of no process, since numbers don't go so far
-    for name in (*old["names"], *young):
+    with unfinished(tmp_path / "thing") as place:
+        mine = place.name.rpartition(f"{os.getpid()}-")[0]
+    dead = [f"{mine}{ended.pid}-0a", f"{mine}{ended.pid}0000000-0b"]  # the second: numbers don't go so far
+    others = [f"{mine}{os.getppid()}-0a", f".thing-elsewhere-{ended.pid}-0a", ".thing-else", ".other-1", f"{mine}-0a"]
+    for name in (*dead, *others):
         (tmp_path / name / "part").mkdir(parents=True)
-    past = os.stat(tmp_path).st_mtime - old["age"]
-    for name in old["names"]:
-        for path in (tmp_path / name / "part", tmp_path / name):
-            os.utime(path, (past, past))
-    with unfinished(tmp_path / "thing"):
-        left = names(tmp_path)
-    assert f".thing-{ended.pid}" not in left
-    assert {f".thing-{os.getppid()}", ".thing-else", ".other-1", *young, f".thing-{os.getpid()}"} == set(left)
+    with unfinished(tmp_path / "thing") as place:
+        assert sorted([*others, place.name]) == names(tmp_path)
+
+
+def test_two_makers_in_one_process_don_t_meet(tmp_path):
+    with unfinished(tmp_path / "thing") as one, unfinished(tmp_path / "thing") as other:
+        assert one != other
+    assert names(tmp_path) == []

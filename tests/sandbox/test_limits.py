@@ -154,6 +154,8 @@ def test_a_zygote_that_dies_is_replaced(sandbox, caplog):
     assert "starting another" in caplog.text
 
 
+@pytest.mark.slow  # not beside tests that measure time
+@pytest.mark.ci
 def test_no_false_failures_on_a_busy_machine():
     """Four times as many busy processes as cores, default limits."""
     code = "def f(n):\n    return sum(i * i for i in range(n))"

@@ -1,35 +1,40 @@
-"""A folder that any of several runs may make: under its maker's number beside its place, renamed once it is whole."""
+"""A folder that any of several runs may make: beside its place under its maker's name, and renamed once it is whole."""
 
 import os
+import platform
+import re
+import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LEFT_SECONDS = 3600.0
-"""A folder of a process that isn't there, untouched for so long, was left by a kill. The process may be one of another
-machine that shares the disk, so its number alone doesn't say."""
-
 
 @contextmanager
 def unfinished(target: Path) -> Iterator[Path]:
-    """An empty folder to make `target` in; gone afterwards unless it was renamed. OSError if there can be none."""
-    _sweep(target)
-    place = target.with_name(f".{target.name}-{os.getpid()}")
+    """An empty folder to make `target` in; gone afterwards unless it was renamed. OSError if there can be none.
+
+    What a killed maker on this machine left is removed first.
+    """
+    mine = f".{target.name}-{_machine()}-"
+    _sweep(target.parent, mine)
+    place = target.with_name(f"{mine}{os.getpid()}-{secrets.token_hex(4)}")
+    place.mkdir(parents=True)
     try:
-        place.mkdir(parents=True)
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _sweep(target: Path) -> None:
-    prefix = f".{target.name}-"
-    beside = list(target.parent.iterdir()) if target.parent.is_dir() else []
-    for left in (path for path in beside if path.name.startswith(prefix)):
-        number = left.name.removeprefix(prefix)
-        if number.isdecimal() and not _runs(int(number)) and time.time() - _touched(left) > LEFT_SECONDS:
+def _machine() -> str:
+    """Process numbers mean something on one machine alone, and a disk may be shared."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "here"
+
+
+def _sweep(folder: Path, mine: str) -> None:
+    for left in folder.iterdir() if folder.is_dir() else ():
+        process = left.name.removeprefix(mine).partition("-")[0]
+        if left.name.startswith(mine) and process.isdecimal() and not _runs(int(process)):
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -41,8 +46,3 @@ def _runs(process: int) -> bool:
     except OSError:  # somebody else's
         return True
     return True
-
-
-def _touched(folder: Path) -> float:
-    """When anything in it was changed last, in seconds since 1970."""
-    return max((path.stat().st_mtime for path in (folder, *folder.rglob("*")) if path.exists()), default=0.0)

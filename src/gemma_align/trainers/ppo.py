@@ -173,9 +173,9 @@ class PPO:
         critic doesn't know yet how low scores are."""
         if self._begun:
             return
-        self._begun = True
         count, summed = self._total([float(len(scores)), float(scores.sum())])
         if count:
+            self._begun = True
             head = self.critic.head if isinstance(self.critic, OwnCritic) else self.critic
             with torch.no_grad():
                 head.bias.fill_(summed / count)

@@ -7,24 +7,26 @@ doing them, the others wait for something else to do.
 
 import os
 import shlex
+import signal
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from gemma_align.config.study import Study, load_study
-from gemma_align.errors import RunDirError, UserError
+from gemma_align.errors import CheckpointError, RunDirError, UserError
 from gemma_align.experiments.cost import cost_of
 from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell, cells_of, done, in_archive
-from gemma_align.experiments.study.process import start
 from gemma_align.experiments.study.record import read_archive
 
 POLL_SECONDS = 0.1
@@ -140,7 +142,7 @@ def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> Non
         if cell.folder in spent:
             known.setdefault((cell.task, cell.method), []).append(spent[cell.folder][0])
     table = Table("cell", "state", "minutes", "peak GB", box=None, pad_edge=False)
-    memory: dict[tuple[str, str], str] = {}
+    memory: dict[tuple[str, str, int | None], str] = {}
     total, unknown = 0.0, 0
     for cell in cells:
         kind = cell.task, cell.method
@@ -148,15 +150,16 @@ def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> Non
             minutes, peak = spent[cell.folder]
             table.add_row(cell.name, "done" if cell.finished else "kept", f"{minutes:.1f}", f"{peak:.1f}")
             continue
-        if kind not in memory:
-            memory[kind] = f"about {_peak_gb(cell):.1f}"
+        alike = cell.task, cell.method, cell.candidate
+        if alike not in memory:
+            memory[alike] = _memory(cell)
         if kind in known:
             minutes = statistics.median(known[kind])
             total += minutes
-            table.add_row(cell.name, "to do", f"about {minutes:.1f}", memory[kind])
+            table.add_row(cell.name, "to do", f"about {minutes:.1f}", memory[alike])
         else:
             unknown += 1
-            table.add_row(cell.name, "to do", "not known yet", memory[kind])
+            table.add_row(cell.name, "to do", "not known yet", memory[alike])
     console.print(table)
     if plan.waiting:
         console.print(f"more cells come once the candidates of {', '.join(plan.waiting)} are done")
@@ -172,21 +175,26 @@ def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> Non
             console.print(shlex.join(["gemma-align", *cell.arguments]))
 
 
-def _peak_gb(cell: Cell) -> float:
-    """Forecast of a cell's worst case where it would run here (`gemma-align memory` tells it by phase)."""
+def _memory(cell: Cell) -> str:
+    """Forecast of a cell's worst case where it would run here (`gemma-align memory` tells it by phase), in GB."""
     from gemma_align.experiments.memory.forecast import forecast, run_stages
     from gemma_align.experiments.memory.report import choose_device
     from gemma_align.experiments.memory.steps import evaluate
 
     device = choose_device(cell.config, None)
-    told = forecast(cell.config, device, (evaluate,) if cell.evaluate else (run_stages, evaluate))
-    return (told.needed_bytes() if device == "cuda" else told.peak_bytes + LIBRARIES_BYTES) / 1e9
+    try:
+        told = forecast(cell.config, device, (evaluate,) if cell.evaluate else (run_stages, evaluate))
+    except CheckpointError:  # of a hub's model that isn't there yet, for instance
+        return "not known"
+    if device == "cuda":
+        return f"about {told.needed_bytes() / 1e9:.1f} of the card"
+    return f"about {(told.peak_bytes + LIBRARIES_BYTES) / 1e9:.1f}"
 
 
 @dataclass
 class _Running:
     cell: Cell
-    process: BaseProcess
+    process: subprocess.Popen[bytes]
     cores: tuple[int, ...]
     began: float
 
@@ -226,30 +234,52 @@ class _Pool:
     def _start(self, cell: Cell) -> None:
         cores = self._free.pop(0)
         cell.folder.parent.mkdir(parents=True, exist_ok=True)
-        process = start(cell.arguments, _log_of(cell), cores)
+        environment = os.environ | {"OMP_NUM_THREADS": str(len(cores))}
+        pin: Callable[[], None] | None = None
+        if hasattr(os, "sched_setaffinity"):
+            pin = _Pin(cores)
+        with _log_of(cell).open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gemma_align", *cell.arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                preexec_fn=pin,
+            )
         self._running.append(_Running(cell, process, cores, time.monotonic()))
         self._console.print(f"begun: {cell.name} ({_log_of(cell)})", soft_wrap=True)
 
     def _reap(self) -> None:
-        for running in [r for r in self._running if r.process.exitcode is not None]:
+        for running in [r for r in self._running if r.process.poll() is not None]:
             self._running.remove(running)
             self._free.append(running.cores)
             cell, minutes = running.cell, (time.monotonic() - running.began) / 60
-            if running.process.exitcode == 0 and cell.finished:
+            if running.process.returncode == 0 and cell.finished:
                 self._console.print(f"done: {cell.name}, {minutes:.1f} minutes", soft_wrap=True)
                 continue
             last = _last_lines(_log_of(cell))
             self._failed[cell.folder] = last
-            status = running.process.exitcode
+            status = running.process.returncode
             self._console.print(f"failed (status {status}): {cell.name}\n{last}", soft_wrap=True)
 
     def _stop(self) -> None:
         """Asks the cells to end, and waits: what they have done is kept, and the same command goes on with it."""
         for running in self._running:
-            running.process.terminate()
+            running.process.send_signal(signal.SIGTERM)
         for running in self._running:
-            running.process.join(timeout=120)
+            with suppress(subprocess.TimeoutExpired):
+                running.process.wait(timeout=120)
             running.process.kill()
+
+
+class _Pin:
+    """Called in the child, before it becomes the cell's program."""
+
+    def __init__(self, cores: tuple[int, ...]) -> None:
+        self._cores = cores
+
+    def __call__(self) -> None:
+        os.sched_setaffinity(0, self._cores)
 
 
 def _start_of(cell: Cell) -> tuple[str, int, str] | None:
