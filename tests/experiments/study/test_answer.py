@@ -9,6 +9,7 @@ from tests.experiments.study.records import course, record
 from gemma_align.config.study import Study
 from gemma_align.errors import RunDirError, UserError
 from gemma_align.experiments.study.answer import answer
+from gemma_align.experiments.study.learning import at_distance, course_of, farthest
 from gemma_align.experiments.study.page import MAX_BYTES, study_page
 
 
@@ -155,3 +156,32 @@ def test_the_page_holds_the_numbers_escapes_texts_and_stays_small():
     assert "Not done yet, so not in here: clinical, x." in page
     assert "https://" not in page.split('<script type="text/plain"')[0]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_methods_are_held_against_each_other_at_equal_divergence():
+    """Gold and proxy rise straight with the distance, so at the nearer run's last distance the farther has its part."""
+    made = records()
+    for seed in range(3):
+        made[f"grpo{seed}"]["course"] = course([1 + 0.01 * seed] * 20, kl=4.0, proxy=(0.0, 2.0), gold=(0.3, 0.5))
+        made[f"direct{seed}"]["course"] = course([0.01 * seed] * 20, kl=16.0, proxy=(1.0, 5.0), gold=(0.1, 0.9))
+    found = answer(study(), made, [])["tasks"]["clinical"]["matched"]
+    assert set(found["methods"]) == {"grpo", "direct"}
+    mean = sum(i / 19 for i in range(15, 20)) / 5  # of the last five updates' divergence, which rises evenly
+    assert found["distance"] == pytest.approx((4 * mean) ** 0.5)
+    assert found["methods"]["grpo"] == {"proxy": pytest.approx([2.0] * 3), "gold": pytest.approx([0.2] * 3)}
+    assert found["methods"]["direct"] == {"proxy": pytest.approx([2.0] * 3), "gold": pytest.approx([0.4] * 3)}
+
+
+def test_a_run_that_turned_back_is_taken_where_it_first_came_so_far():
+    row = {"stage": "grpo", "rollout/tokens": 1.0, "rollout/all_tokens": 1.0, "reward/total": 0.0, "reward/std": 2.0}
+    told = [(0.0, 0.0, 0.3), (4.0, 4.0, 0.5), (1.0, -9.0, 0.0)]
+    lines = []
+    for i, (kl, proxy, gold) in enumerate(told):
+        lines += [row | {"step": 10 * i + j, "policy/kl": kl} for j in range(10)]
+        lines += [{"step": 10 * i + 9, "stage": "grpo", "eval/reward_total": proxy, "eval/rougeL": gold}]
+    found = course_of({"course": lines}, "rougeL")
+    assert farthest(found) == 2.0
+    assert at_distance(found, 1.0) == (pytest.approx(1.0), pytest.approx(0.1))
+    assert at_distance(found, 2.0) == (pytest.approx(2.0), pytest.approx(0.2))
+    with pytest.raises(ValueError, match=r"up to 2.000 was wanted, given 2.100"):
+        at_distance(found, 2.1)

@@ -36,7 +36,9 @@ from gemma_align.experiments.study.learning import (
     LAST,
     Course,
     Kind,
+    at_distance,
     course_of,
+    farthest,
     judge,
     reward_per_token,
     tokens_to,
@@ -118,6 +120,7 @@ class _Task:
             "budget": self._budget(costs),
             "learning": self._learning(),
             "hacking": hacking,
+            "matched": self._matched(),
             "stability": self._stability(),
             "words": [
                 *recommendation(self.task, primary, best.get(primary, self.names), self.comparison, costs),
@@ -198,6 +201,23 @@ class _Task:
                     "runs": [_course(course) for course in self.courses[name]],
                 }
         return found
+
+    def _matched(self) -> dict[str, Any] | None:
+        """Proxy and gold on the tune split where each run had come as far as the one that stayed nearest to its start,
+        so that no method looks better or worse by how far it was let go. None where one has no such point."""
+        runs = {name: courses for name, courses in self.courses.items() if any(course.moved for course in courses)}
+        reached = [farthest(course) for courses in runs.values() for course in courses]
+        if len(runs) < 2 or min(reached) <= 0:
+            return None
+        distance = min(reached)
+        found = {name: [at_distance(course, distance) for course in courses] for name, courses in runs.items()}
+        return {
+            "distance": distance,
+            "methods": {
+                name: {"proxy": [proxy for proxy, _ in gains], "gold": [gold for _, gold in gains]}
+                for name, gains in found.items()
+            },
+        }
 
     def _hacking(self, name: str) -> dict[str, Any]:
         courses, start = self.courses[name], self.study.methods[name].start

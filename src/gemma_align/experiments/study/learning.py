@@ -125,6 +125,32 @@ def tokens_to(course: Course, level: float) -> float | None:
     return None
 
 
+def farthest(course: Course) -> float:
+    """Distance of the evaluation that was farthest from the start."""
+    return max((point.distance for point in course.points), default=0.0)
+
+
+def at_distance(course: Course, distance: float) -> tuple[float, float | None]:
+    """Gains of the proxy (in deviations) and of gold where a run first came so far, straight between two evaluations.
+
+    Args:
+        course: its first evaluation is the start.
+        distance: root of nats, at most `farthest(course)`.
+    """
+    first, before = course.points[0], course.points[0]
+    for point in course.points[1:]:
+        if point.distance >= distance:
+            step = point.distance - before.distance
+            share = (distance - before.distance) / step if step > 0 else 1.0
+            proxy = before.proxy + share * (point.proxy - before.proxy)
+            gold = None
+            if before.gold is not None and point.gold is not None and first.gold is not None:
+                gold = before.gold + share * (point.gold - before.gold) - first.gold
+            return (proxy - first.proxy) / course.spread, gold
+        before = point
+    raise ValueError(f"a distance up to {farthest(course):.3f} was wanted, given {distance:.3f}")
+
+
 def judge(courses: Sequence[Course], gold: Literal["better", "worse", "open", "unknown"]) -> Kind:
     """Is the reward of these runs of one method being hacked?
 
