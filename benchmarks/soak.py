@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,13 @@ def look(pid: int) -> dict[str, float]:
 
 def children(pid: int) -> list[int]:
     direct: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):  # a thread's are listed under it
-        try:
-            direct += map(int, task.read_text().split())
-        except OSError:  # the thread has ended
-            continue
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:  # it has ended since it was listed
+        return []
+    for thread in threads:  # a child is listed under the thread that started it
+        with suppress(OSError):  # the thread has ended
+            direct += map(int, (thread / "children").read_text().split())
     return [*direct, *(grandchild for child in direct for grandchild in children(child))]
 
 

@@ -26,7 +26,8 @@ def summaries() -> list[str]:
         for task, answered in told["tasks"].items():
             parts += [*(f"- {line}" for line in answered["words"]), "", *_measures(task, answered), ""]
         if missing:
-            parts += [f"Not done yet, so not in here: {'; '.join(missing)}.", ""]
+            cells = [cell for cell in plan.cells() if cell.candidate is None]
+            parts += [f"{len(missing)} of {len(cells)} cells aren't done yet: docs/results.md lists them.", ""]
         found.append("\n".join(parts))
     return found
 
