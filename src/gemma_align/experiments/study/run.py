@@ -132,8 +132,8 @@ def run_study(file: Path, *, out: Path | None, jobs: int, only: Sequence[str] = 
 
 
 def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> None:
-    """`--dry-run`: every cell, what is done, how long the rest will take as far as that is known, the memory that it
-    will take, and the commands."""
+    """`--dry-run`: every cell, what is done, how long the rest will take as far as that is known, with commands; then
+    the memory that it will take, which is forecast method by method and takes up to a minute for each."""
     plan, console = Plan(file, out, only), Console(highlight=False, soft_wrap=True)
     cells = plan.cells()
     spent = {cell.folder: cost for cell in cells if (cost := plan.cost(cell)) is not None}
@@ -142,24 +142,18 @@ def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> Non
         if cell.folder in spent:
             known.setdefault((cell.task, cell.method), []).append(spent[cell.folder][0])
     table = Table("cell", "state", "minutes", "peak GB", box=None, pad_edge=False)
-    memory: dict[tuple[str, str, int | None], str] = {}
     total, unknown = 0.0, 0
     for cell in cells:
-        kind = cell.task, cell.method
+        times = known.get((cell.task, cell.method))
         if cell.folder in spent:
             minutes, peak = spent[cell.folder]
             table.add_row(cell.name, "done" if cell.finished else "kept", f"{minutes:.1f}", f"{peak:.1f}")
-            continue
-        alike = cell.task, cell.method, cell.candidate
-        if alike not in memory:
-            memory[alike] = _memory(cell)
-        if kind in known:
-            minutes = statistics.median(known[kind])
-            total += minutes
-            table.add_row(cell.name, "to do", f"about {minutes:.1f}", memory[alike])
+        elif times:
+            total += statistics.median(times)
+            table.add_row(cell.name, "to do", f"about {statistics.median(times):.1f}", "")
         else:
             unknown += 1
-            table.add_row(cell.name, "to do", "not known yet", memory[alike])
+            table.add_row(cell.name, "to do", "not known yet", "")
     console.print(table)
     if plan.waiting:
         console.print(f"more cells come once the candidates of {', '.join(plan.waiting)} are done")
@@ -170,13 +164,15 @@ def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> Non
         )
     if unknown:
         console.print(f"how long {unknown} cells take isn't known: none of their methods is done yet")
-    for cell in cells:
-        if not plan.done(cell):
-            console.print(shlex.join(["gemma-align", *cell.arguments]))
+    todo = [cell for cell in cells if not plan.done(cell)]
+    for cell in todo:
+        console.print(shlex.join(["gemma-align", *cell.arguments]))
+    for (task, method, _), cell in {(cell.task, cell.method, cell.candidate): cell for cell in todo}.items():
+        console.print(f"memory of {task}, {method}: {_memory(cell)}")
 
 
 def _memory(cell: Cell) -> str:
-    """Forecast of a cell's worst case where it would run here (`gemma-align memory` tells it by phase), in GB."""
+    """Forecast of a cell's worst case where it would run here (`gemma-align memory` tells it by phase)."""
     from gemma_align.experiments.memory.forecast import forecast, run_stages
     from gemma_align.experiments.memory.report import choose_device
     from gemma_align.experiments.memory.steps import evaluate
@@ -187,8 +183,8 @@ def _memory(cell: Cell) -> str:
     except CheckpointError:  # of a hub's model that isn't there yet, for instance
         return "not known"
     if device == "cuda":
-        return f"about {told.needed_bytes() / 1e9:.1f} of the card"
-    return f"about {(told.peak_bytes + LIBRARIES_BYTES) / 1e9:.1f}"
+        return f"at most about {told.needed_bytes() / 1e9:.1f} GB of the card"
+    return f"at most about {(told.peak_bytes + LIBRARIES_BYTES) / 1e9:.1f} GB"
 
 
 @dataclass
