@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.render:
         page.write_page()
         return 0
+    # What runs in the background is born with it ignored, and so would the runs be
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began, work = time.monotonic(), Path(tempfile.mkdtemp(prefix="chaos-"))
     bench = Bench(work, random.Random(options.seed), real=not options.short)
     import_what_runs_import(Run(bench, "rejection" if options.short else "ppo").arguments, work / "first.log")

@@ -18,6 +18,7 @@ from benchmarks.chaos.runs import Bench, Run
 TERM = 'reward.terms=[{{call: "benchmarks.chaos.terms:letters", timeout: {timeout}}}]'
 PATIENT, IMPATIENT = TERM.format(timeout=60), TERM.format(timeout=2)
 LARGE = 2**30  # bytes
+TRIES = 20  # at asking a run to stop before it ends
 
 AT_RANDOM = "kill -9 at a random moment"
 AT_SAVE = "kill -9 while a checkpoint is saved, before a random call"
@@ -67,14 +68,15 @@ def _life(run: Run, kind: str) -> Ended:
 
 def asked_to_stop(bench: Bench, method: str, number: signal.Signals) -> list[Tried]:
     """A signal that asks for an end, at a random moment."""
-    ended = None
-    while ended is None or ended.status == 0:  # it was done before it could be asked
+    for _ in range(TRIES):
         run = Run(bench, method)
         life = run.life()
         ended = life.ended(bench.chance.uniform(0.05, 0.8 * run.plan.seconds))
         if ended is None:
             life.send(number)
             ended = life.end()
+        if ended.status != 0:  # else it was done before it could be asked
+            break
     problem = ""
     if ended.status not in (128 + number, -number) or "Traceback" in ended.said:  # minus: before the handlers
         problem = f"status {ended.status}: {ended.said[-1500:]}"
