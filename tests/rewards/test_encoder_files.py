@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tests.rewards.encoders import SMALL, tiny_policy
 
 from gemma_align.config import ModelConfig
 from gemma_align.errors import CheckpointError
 from gemma_align.models.policy import Policy
+from gemma_align.rewards.encoder import files
 from gemma_align.rewards.encoder.build import build_encoder
 from gemma_align.rewards.encoder.files import RECORD, WEIGHTS, load_encoder, save_encoder
 
@@ -110,3 +112,12 @@ def test_a_pickle_is_not_opened(folder, policy, tmp_path):
     (folder / WEIGHTS).write_bytes(pickle.dumps(Trap()))
     refused(folder, policy, "can't be read")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_system(policy, tmp_path, monkeypatch):
+    def full(*_args, **_settings):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(files, "save_file", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        save_encoder(build_encoder(SMALL, policy), SMALL, tmp_path, {"task": "safety"})

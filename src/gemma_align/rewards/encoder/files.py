@@ -29,9 +29,16 @@ REMEDY = "fit one with `gemma-align reward fit`"
 
 
 def save_encoder(encoder: RewardEncoder, config: EncoderConfig, folder: Path, account: Mapping[str, Any]) -> None:
-    """Write the encoder into an empty folder. `account`: further JSON values of reward.json, such as its accuracy."""
+    """Write the encoder into an empty folder. `account`: further JSON values of reward.json, such as its accuracy.
+
+    Raises:
+        OSError: it can't be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-    save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
+    try:
+        save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
+    except SafetensorError as error:  # a disk that is full is told in its own class
+        raise OSError(str(error)) from error
     record = {
         "format": FORMAT,
         "encoder": config.model_dump(mode="json", exclude={"path"}),
