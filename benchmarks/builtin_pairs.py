@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kept import KEPT, ROOT, interval, keep
+from benchmarks.kept import KEPT, ROOT, keep
 from benchmarks.pages import write_block
-from gemma_align.experiments.reward_account import BAG_OF_WORDS, ENCODER, SHORTER
+from benchmarks.record_folds import accuracy_cells
 
 NAME = "builtin_pairs"
 CONFIG = "configs/reward_hybrid_270m.yml"
@@ -48,13 +48,9 @@ def table(kept: list[dict[str, Any]]) -> str:
         "| task | examples | held-out pairs | accuracy | less bag of words | less shorter wins |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for found in kept:
-        held = found["held_out"]
-        lead = held["encoder_minus"]
-        lines.append(
-            f"| {found['task']} | {found['num_examples']:,} | {held['num_pairs']:,} | "
-            f"{interval(held['accuracy'][ENCODER])} | {interval(lead[BAG_OF_WORDS])} | {interval(lead[SHORTER])} |"
-        )
+    lines += [
+        f"| {found['task']} | {found['num_examples']:,} | {accuracy_cells(found['held_out'])} |" for found in kept
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -46,14 +46,18 @@ def table(kept: list[Mapping[str, Any]]) -> str:
         "| backbone | trained on | pairs | accuracy | less bag of words | less shorter wins | calibration error |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for found in kept:
-        lead = found["encoder_minus"]
-        lines.append(
-            f"| {found['backbone']} | {found['size']} | {found['num_pairs']:,} | "
-            f"{interval(found['accuracy'][ENCODER])} | {interval(lead[BAG_OF_WORDS])} | {interval(lead[SHORTER])} | "
-            f"{found['calibration']['error']:.3f} |"
-        )
+    lines += [
+        f"| {found['backbone']} | {found['size']} | {accuracy_cells(found)} | {found['calibration']['error']:.3f} |"
+        for found in kept
+    ]
     return "\n".join(lines) + "\n"
+
+
+def accuracy_cells(account: Mapping[str, Any]) -> str:
+    """Pairs, the encoder's accuracy, and its lead over both floors: cells of a table's row."""
+    lead = account["encoder_minus"]
+    intervals = (account["accuracy"][ENCODER], lead[BAG_OF_WORDS], lead[SHORTER])
+    return " | ".join([f"{account['num_pairs']:,}", *map(interval, intervals)])
 
 
 def hybrid_table(kept: list[Mapping[str, Any]]) -> str:
@@ -71,8 +75,9 @@ def main(arguments: list[str]) -> None:
     """See the top of this file."""
     if arguments:
         keep(NAME, {"folds": merged(_kept(), digest(Path(arguments[0])))})
-    write_block(ROOT / "docs" / "rewards.md", "folds", table(_kept()))
-    write_block(ROOT / "docs" / "rewards.md", "hybrid-folds", hybrid_table(_kept()))
+    kept = _kept()
+    write_block(ROOT / "docs" / "rewards.md", "folds", table(kept))
+    write_block(ROOT / "docs" / "rewards.md", "hybrid-folds", hybrid_table(kept))
 
 
 def _kept() -> list[dict[str, Any]]:
