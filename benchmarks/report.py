@@ -217,5 +217,6 @@ _KERNELS = """GFLOP/s of the same float32 product by kernel, in our process, at 
 PyTorch calls `F.linear`, which goes to Intel's MKL. On a processor with AVX-512 ours goes to oneDNN,
 which ships in the same PyTorch and is much faster where MKL has no tuned kernels (AMD's): that part of
 a ratio comes from choosing a kernel, so on an Intel processor expect the ratios to be smaller by about
-the quotient of these columns. With AVX2 alone both sides use MKL, but for sampling's packed weights.
+the quotient of these columns. With AVX2 alone ours takes MKL for wide gradients and oneDNN for the rest
+(`core/matmul.py`).
 llama.cpp brings its own kernels, compiled for the machine."""

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 
+from gemma_align.core import matmul
 from gemma_align.core.matmul import _FrozenLinear, linear
 from gemma_align.models.lean import LeanLinear, LeanMLP, LeanRMSNorm, _GatedGelu, _RMSNorm, make_lean
 from gemma_align.models.tiny import tiny_model
@@ -54,6 +55,28 @@ def test_linear_equals_torch(shape, bias, dtype):
     x = torch.randn(shape, dtype=dtype)
     weight, b = torch.randn(4, 5, dtype=dtype), torch.randn(4, dtype=dtype) if bias else None
     torch.testing.assert_close(linear(x, weight, b), nn.functional.linear(x, weight, b))
+
+
+@pytest.mark.parametrize("only_avx2", [False, True])
+@pytest.mark.parametrize("rows", [1, 255, 256, 300])
+@pytest.mark.parametrize(("num_out", "num_in"), [(48, 16), (16, 48), (16, 16)])
+def test_every_kernel_gives_the_product_and_its_gradient(monkeypatch, only_avx2, rows, num_out, num_in):
+    monkeypatch.setattr(matmul, "has_only_avx2", lambda: only_avx2)
+    weight = torch.randn(num_out, num_in)
+    x, grad = torch.randn(rows, num_in, requires_grad=True), torch.randn(rows, num_out)
+    y = linear(x, weight)
+    y.backward(grad)
+    torch.testing.assert_close(y.double(), x.double() @ weight.double().T, check_dtype=False, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(x.grad.double(), grad.double() @ weight.double(), rtol=1e-5, atol=1e-4)
+
+
+def test_with_avx2_the_blas_does_wide_gradients_only():
+    weight = torch.randn(48, 16)
+    assert matmul.prefers_blas(256, weight.t())
+    assert not matmul.prefers_blas(255, weight.t())
+    assert not matmul.prefers_blas(256, weight)
+    assert not matmul.prefers_blas(256, torch.randn(16, 48).t())
+    assert not matmul.prefers_blas(256, torch.randn(16, 48))
 
 
 def test_a_trained_weight_gets_its_gradient():

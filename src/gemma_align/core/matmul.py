@@ -2,9 +2,10 @@
 
 On CPU in float32, PyTorch sends `linear` to its BLAS. oneDNN's product, which ships in the same library, is up to
 2.4 times as fast on processors with AVX-512 for which that BLAS has no tuned kernels (AMD's: 208 against 500 GFLOP/s
-at 1024 rows of an MLP matrix, 2 cores). With AVX2 alone the BLAS is the faster one by a quarter (177 against 140
-GFLOP/s at 660 rows, AMD, 2 cores). The choice is a rule on processor, types and shapes, never a timing, so that a
-resumed run uses the kernels of the run that was killed.
+at 1024 rows of an MLP matrix, 2 cores). With AVX2 alone it depends on the shape (AMD, 2 cores, GFLOP/s, BLAS then
+oneDNN): at 384 rows 85 and 125 from 640 to a slice of the head, 90 and 116 from 640 to 2048, but 148 and 112 back from
+the slice and 122 and 106 back from 2048, where the matrix is read transposed. The choice is a rule on processor, types
+and shapes, never a timing, so that a resumed run uses the kernels of the run that was killed.
 """
 
 from functools import cache
@@ -27,15 +28,26 @@ def has_onednn(x: Tensor) -> bool:
     )
 
 
+_MANY_ROWS = 256
+
+
 @cache
-def prefers_onednn() -> bool:
-    """Whether oneDNN's product of plain matrices is at least as fast as the BLAS's on this processor."""
-    return torch.backends.cpu.get_cpu_capability() != "AVX2"
+def has_only_avx2() -> bool:
+    """Whether this processor lacks AVX-512."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
+def prefers_blas(rows: int, weight: Tensor) -> bool:
+    """With AVX2 alone: whether the BLAS does `rows` rows times this matrix, (out, in), sooner than oneDNN."""
+    num_out, num_in = weight.shape
+    return rows >= _MANY_ROWS and num_in > num_out and not weight.is_contiguous()
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x @ weight.T without a gradient. x: (..., in), weight: (out, in), possibly a transposed view."""
-    if prefers_onednn() and has_onednn(x) and weight.numel() > 0:
+    if not has_onednn(x) or weight.numel() == 0:
+        return F.linear(x, weight)
+    if not (has_only_avx2() and prefers_blas(x.numel() // x.shape[-1], weight)):
         return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return F.linear(x, weight)
 
