@@ -85,6 +85,7 @@ def others(bench: Bench, each: int) -> Iterator[list[Tried]]:
             for number in (signal.SIGINT, signal.SIGTERM):
                 yield trials.asked_to_stop(bench, method, number)
             yield trials.bits_flipped(bench, method)
+            yield trials.other_bits_flipped(bench, method)
             yield trials.write_fails(bench, method)
             yield trials.gradient_spoiled(bench, method)
             yield from disk_full(bench, method)
@@ -98,6 +99,7 @@ def short(bench: Bench) -> Iterator[list[Tried]]:
     """One method that samples and has one stage, so that it is quick."""
     yield trials.killed(bench, "rejection", 2)
     yield trials.bits_flipped(bench, "rejection")
+    yield trials.other_bits_flipped(bench, "rejection")
     yield from disk_full(bench, "rejection")
 
 

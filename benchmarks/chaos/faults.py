@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.chaos import terms
 from benchmarks.chaos.lives import Fault
-from gemma_align.experiments import stage
+from gemma_align.experiments import kept, stage
 from gemma_align.models.decoder import Decoder
 from gemma_align.sandbox.process import Zygote
 from gemma_align.trainers import checkpointing, loop
@@ -64,6 +64,11 @@ def kill_half_written(n: int) -> Fault:
         checkpointing.save_file = half  # type: ignore[assignment]
 
     return put
+
+
+def kill_before_evaluation_kept(n: int) -> Fault:
+    """Dies when n - 1 models are evaluated and kept, and the n-th isn't."""
+    return lambda: _around(kept, "write_text", n, lambda _: _die())
 
 
 def kill_while_sampling(n: int) -> Fault:

@@ -14,6 +14,7 @@ from benchmarks.chaos import faults
 from benchmarks.chaos.disk import SmallDisk, on_small_disk
 from benchmarks.chaos.lives import Ended
 from benchmarks.chaos.runs import Bench, Run
+from gemma_align.trainers.checkpointing import load_checkpoint_state
 
 TERM = 'reward.terms=[{{call: "benchmarks.chaos.terms:letters", timeout: {timeout}}}]'
 PATIENT, IMPATIENT = TERM.format(timeout=60), TERM.format(timeout=2)
@@ -93,7 +94,7 @@ def bits_flipped(bench: Bench, method: str) -> list[Tried]:
     assert stopped.killed, stopped.said
     good = sorted((run.folder / "checkpoints").iterdir())
     assert len(good) == 2, good
-    flipped = [_flip(bench, path) for path in good]
+    flipped = [_flip(bench, bench.chance.choice(sorted(path.iterdir()))) for path in good]
     all_damaged = run.life().end()
     problem = "" if all_damaged.clear and "Every checkpoint" in all_damaged.said else _unclear(all_damaged)
     path, content = flipped[0]
@@ -105,12 +106,27 @@ def bits_flipped(bench: Bench, method: str) -> list[Tried]:
     return [Tried("a bit flipped in the newest checkpoint, then in all", method, problem)]
 
 
-def _flip(bench: Bench, checkpoint: Path) -> tuple[Path, bytes]:
-    """The file that was changed, and what it held."""
-    path = bench.chance.choice(sorted(checkpoint.iterdir()))
+def other_bits_flipped(bench: Bench, method: str) -> list[Tried]:
+    """One bit of a log that the newest checkpoint counts on; then one of an evaluation that is kept for a resume."""
+    run = Run(bench, method)
+    assert run.life(faults.kill_at_save(3, 1)).end().killed
+    first, second = sorted((run.folder / "checkpoints").iterdir())
+    log = run.folder / "metrics.jsonl"
+    sizes = [load_checkpoint_state(path).logs[log.name] for path in (first, second)]
+    _flip(bench, log, *sizes)  # after the first one, so that there is a way back
+    evaluating = run.life(faults.kill_before_evaluation_kept(2)).end()
+    problem = "" if f"going on from {first.name}" in evaluating.said else _unclear(evaluating)
+    logs = Tried("a bit flipped in a log", method, problem or ("" if evaluating.killed else _unclear(evaluating)))
+    (evaluated,) = (run.folder / "evaluated").iterdir()
+    _flip(bench, evaluated)
+    return [logs, Tried("a bit flipped in an evaluation, of a run that goes on", method, run.problem(run.life().end()))]
+
+
+def _flip(bench: Bench, path: Path, start: int = 0, end: int | None = None) -> tuple[Path, bytes]:
+    """Changes one bit of the bytes from `start` on. Returns the file, and what it held."""
     content = path.read_bytes()
     changed = bytearray(content)
-    changed[bench.chance.randrange(len(changed))] ^= 1 << bench.chance.randrange(8)
+    changed[bench.chance.randrange(start, len(changed) if end is None else end)] ^= 1 << bench.chance.randrange(8)
     path.write_bytes(changed)
     return path, content
 

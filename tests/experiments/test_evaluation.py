@@ -425,6 +425,11 @@ def test_a_damaged_evaluation_is_made_again(tmp_path):
     (tmp_path / "base.json").write_text('{"task": "clin')
     assert evaluated_once(tmp_path, "base", measure) == made[0]
     assert len(made) == 2
+    whole = (tmp_path / "base.json").read_text()
+    (tmp_path / "base.json").write_text(whole.replace('"confidence": 0.95', '"confidence": 0.96'))  # valid, and wrong
+    assert evaluated_once(tmp_path, "base", measure) == made[0]
+    assert len(made) == 3
+    assert (tmp_path / "base.json").read_text() == whole
 
 
 def test_what_could_not_be_measured_is_told(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import math
@@ -19,6 +20,7 @@ from gemma_align.errors import RunDirError, UserError
 from gemma_align.experiments import run_dir as run_dir_module
 from gemma_align.experiments.config_diff import config_differences
 from gemma_align.experiments.files import json_text
+from gemma_align.experiments.jsonl import read_lines, sha256_of_first
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
 from gemma_align.experiments.run_paths import RunPaths
@@ -393,6 +395,33 @@ def test_a_resumed_runs_logs_are_cut_back_to_the_checkpoint(tmp_path):
     with RunDir.open(tmp_path, CONFIG, resume=True) as run:
         run.rewind({})  # no checkpoint: from the beginning
     assert (tmp_path / "metrics.jsonl").read_bytes() == b""
+
+
+def test_a_damaged_line_of_a_log_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_lines(path) == []
+    for second in (b'{"step": 2', b'{"step": \xff}', b"[2]", b""):
+        path.write_bytes(b'{"step": 1}\n' + second + b'\n{"step": 3}\n')
+        with pytest.raises(RunDirError, match=r"metrics\.jsonl, line 2: damaged .*good copy"):
+            read_lines(path)
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n')
+    assert read_lines(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_the_sums_of_logs_are_of_what_was_counted(tmp_path):
+    with RunDir.open(tmp_path, CONFIG) as run:
+        run.metrics.append({"step": 1})
+        sizes = run.log_sizes()
+        sums = run.log_sums(sizes)
+        run.metrics.append({"step": 2})
+        assert run.log_sums(sizes) == sums
+        assert sums == {
+            "metrics.jsonl": hashlib.sha256(b'{"step": 1}\n').hexdigest(),
+            "samples.jsonl": hashlib.sha256(b"").hexdigest(),
+        }
+        run.rewind({"metrics.jsonl": 5})
+        assert sha256_of_first(run.paths.metrics, sizes["metrics.jsonl"]) is None
+    assert sha256_of_first(tmp_path / "none", 3) is None
 
 
 def test_a_log_that_lost_lines_is_warned_of_and_not_filled_with_zeros(tmp_path, caplog):

@@ -27,6 +27,7 @@ from gemma_align.trainers.checkpointing import (
     flatten,
     latest_checkpoint,
     load_checkpoint_state,
+    newest_state,
     restore_rng,
     save_checkpoint,
     unflatten,
@@ -278,6 +279,20 @@ def test_any_flipped_bit_is_found_and_passed_over(tmp_path, caplog):
                 load_checkpoint_state(path)
         file.write_bytes(good)
     assert latest_checkpoint(tmp_path) == path
+
+
+def test_a_state_that_goes_with_damaged_files_is_passed_over_for_an_earlier_one(tmp_path, caplog):
+    assert newest_state(tmp_path, lambda _: "never asked") is None
+    for step in (1, 2, 3, 4):
+        save_checkpoint(tmp_path, a_state(step), keep=4)
+    assert newest_state(tmp_path, lambda _: None).step == 4
+    assert not caplog.text
+    (tmp_path / "step-000002" / "state.json").write_text("{}")
+    damaged = {2, 3, 4}
+    assert newest_state(tmp_path, lambda state: f"bad at {state.step}" if state.step in damaged else None).step == 1
+    assert "bad at 4; going on from step-000001" in caplog.text
+    assert newest_state(tmp_path, lambda state: f"bad at {state.step}").step == 4  # weights are worth more than a log
+    assert "bad at 4; no checkpoint was saved before that" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "state.json", "state.safetensors"])

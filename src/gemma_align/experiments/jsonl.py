@@ -1,5 +1,6 @@
 """Logs of one JSON object a line, written by the rule in `files.py`: valid, sorted, exact."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,10 +12,33 @@ from gemma_align.experiments.files import json_text
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a log; none where there is no file."""
+    """The records of a log; none where there is no file. RunDirError for a line that is damaged."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise _damaged(path, number, str(error)) from error
+        if not isinstance(record, dict):
+            raise _damaged(path, number, "no JSON object")
+        records.append(record)
+    return records
+
+
+def sha256_of_first(path: Path, size: int) -> str | None:
+    """Of the first `size` bytes of a log, in hexadecimal; None where it is shorter or can't be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(size)
+    except OSError:
+        content = b""
+    return hashlib.sha256(content).hexdigest() if len(content) == size else None
+
+
+def _damaged(path: Path, number: int, why: str) -> RunDirError:
+    return RunDirError(f"{path}, line {number}: damaged ({why}). Put back a good copy, or delete that line")
 
 
 class JsonLines:

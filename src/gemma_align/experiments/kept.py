@@ -1,11 +1,13 @@
 """Evaluations of the models that are done, kept until all are: a run that is killed does none of them twice.
 
-One file a model, replaced whole. What is read back is equal to what was written: JSON's numbers are exact.
+One file a model, replaced whole, with a checksum. What is read back is equal to what was written: JSON's numbers are
+exact.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,22 @@ def evaluated_once(folder: Path, model: str, measure: Callable[[], Evaluation]) 
     if found is None:
         found = measure()
         folder.mkdir(exist_ok=True)
-        write_text(path, json.dumps(asdict(found)))
+        text = json.dumps(asdict(found))
+        write_text(path, f"{_sum(text)}\n{text}")
     return found
 
 
 def _read(path: Path) -> Evaluation | None:
     """None where there is none, and where it is damaged: then it is measured again."""
     try:
-        return _evaluation(json.loads(path.read_text(encoding="utf-8")))
+        checksum, _, text = path.read_text(encoding="utf-8").partition("\n")
+        return _evaluation(json.loads(text)) if checksum == _sum(text) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _sum(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def _evaluation(fields: Mapping[str, Any]) -> Evaluation:

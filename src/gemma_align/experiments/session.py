@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import ConfigError
 from gemma_align.experiments.interrupts import Interrupts
+from gemma_align.experiments.jsonl import sha256_of_first
 from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
@@ -29,7 +31,7 @@ from gemma_align.experiments.stage_pairs import with_pairs
 from gemma_align.experiments.subject import reward_policy
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.build import open_reward
-from gemma_align.trainers.checkpointing import LoopState, latest_checkpoint, load_checkpoint_state
+from gemma_align.trainers.checkpointing import LoopState, newest_state
 from gemma_align.trainers.diagnostics import Diagnostics, check_trackers
 from gemma_align.trainers.memory import keep_heap_compact
 
@@ -190,5 +192,13 @@ def _check_rewards(staged: tuple[Config, ...], policy: Policy, num_processes: in
 
 
 def _saved_state(config: Config) -> LoopState | None:
-    newest = latest_checkpoint(RunPaths(config.output_dir).checkpoints)
-    return load_checkpoint_state(newest) if newest else None
+    paths = RunPaths(config.output_dir)
+    return newest_state(paths.checkpoints, partial(_log_problem, paths.root))
+
+
+def _log_problem(folder: Path, state: LoopState) -> str | None:
+    """What is wrong with the logs up to a checkpoint: a flipped digit in one is as bad as one in the weights."""
+    for name, size in state.logs.items():
+        if sha256_of_first(folder / name, size) != state.log_sums.get(name):
+            return f"the first {size} bytes of {folder / name} aren't what was written (damaged, changed or lost)"
+    return None

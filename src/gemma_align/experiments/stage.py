@@ -119,6 +119,7 @@ class StageRun:
         state.rng = _gathered(capture_rng(), self.session)
         if self.session.folder is not None:
             state.logs = self.session.folder.log_sizes()
+            state.log_sums = self.session.folder.log_sums(state.logs)
         return state
 
     def _restore(self, before: LoopState) -> None:

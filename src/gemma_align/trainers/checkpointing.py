@@ -38,6 +38,7 @@ __all__ = [
     "flatten",
     "latest_checkpoint",
     "load_checkpoint_state",
+    "newest_state",
     "restore_rng",
     "save_checkpoint",
     "unflatten",
@@ -46,7 +47,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 _TEMPORARY = ".tmp-"
 _EXTRA = "-extra"  # one that no interval asked for
 _NAME = re.compile(rf"step-(\d{{6,}})(?:\.(\d+))?(?:{_EXTRA})?")  # ".1": saved again; none is ever overwritten
@@ -118,6 +119,35 @@ def latest_checkpoint(folder: Path) -> Path | None:
             "Delete that folder to train from the beginning, or put back a good copy of one of them."
         )
     return None
+
+
+def newest_state(folder: Path, problem: Callable[[LoopState], str | None]) -> LoopState | None:
+    """The state where a run goes on; None if there are no checkpoints.
+
+    Args:
+        folder: of the checkpoints.
+        problem: what is wrong with the files that go with a state and aren't in its checkpoint, in words; None if
+            nothing is. States with a problem are passed over, with a warning, as long as an earlier one has none: what
+            came after it is done again.
+
+    Raises:
+        CheckpointError: as `latest_checkpoint` does.
+    """
+    newest = latest_checkpoint(folder)
+    if newest is None:
+        return None
+    first = state = load_checkpoint_state(newest)
+    wrong = problem(state)
+    if wrong is None:
+        return state
+    good = [path for _, path in _checkpoints(folder) if _problem(path) is None]
+    for path in good[good.index(newest) + 1 :]:
+        state = load_checkpoint_state(path)
+        if problem(state) is None:
+            log.warning("%s; going on from %s, which was saved before that part of it", wrong, path.name)
+            return state
+    log.warning("%s; no checkpoint was saved before that part of it, so it stays as it is", wrong)
+    return first
 
 
 def checkpoint_before(folder: Path, step: int, stage: int) -> LoopState | None:

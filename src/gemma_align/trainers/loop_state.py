@@ -59,6 +59,7 @@ class LoopState:
     algorithm: dict[str, Any] = field(default_factory=dict)  # algorithm.state_dict(): running statistics
     rng: list[dict[str, Any]] = field(default_factory=list)  # capture_rng() of each process, in the order of ranks
     logs: dict[str, int] = field(default_factory=dict)  # bytes of each log file at this point; a resumed run cuts there
+    log_sums: dict[str, str] = field(default_factory=dict)  # SHA-256 of those bytes
 
     def flatten(self) -> tuple[dict[str, Tensor], Any]:
         """As (tensors, JSON value)."""
