@@ -1,9 +1,11 @@
+import errno
 import io
 import json
 import os
 import pty
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import accelerate.tracking
 import pytest
 from accelerate.tracking import GeneralTracker
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from gemma_align.errors import UserError
 from gemma_align.experiments.run_dir import RunDir
@@ -207,6 +210,34 @@ def test_a_tracker_that_fails_later_ends_no_run(tmp_path, recorder, monkeypatch,
         train(diagnostics, 1, 3)
     assert len(lines(tmp_path / "metrics.jsonl")) == 3
     assert caplog.text.count("network is down") == 1
+
+
+def test_a_disk_that_fills_up_under_tensorboard_gives_a_sentence_and_no_traceback(tmp_path, monkeypatch, caplog):
+    writes = []
+
+    def write(self, data):
+        writes.append(data)
+        if len(writes) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    seen = []
+    monkeypatch.setattr(RecordWriter, "write", write)
+    monkeypatch.setattr(threading, "excepthook", lambda ended: seen.append(str(ended.exc_value)))
+    before = threading.excepthook
+    with (
+        RunDir.open(tmp_path, CONFIG) as run,
+        Diagnostics(run, trackers=["tensorboard"], progress=quiet()) as diagnostics,
+    ):
+        train(diagnostics, 1, 5)
+        other = threading.Thread(target=lambda: 1 / 0)  # whose traceback is nobody else's to tell
+        other.start()
+        other.join()
+    assert lines(tmp_path / "metrics.jsonl")[-1]["step"] == 5
+    assert len(writes) == 4
+    assert "tensorboard" in caplog.text
+    assert "No space left" in caplog.text
+    assert seen == ["division by zero"]
+    assert threading.excepthook is before
 
 
 def test_a_metric_can_not_take_the_place_of_the_step(tmp_path):

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,8 @@ class Trackers:
     ) -> None:
         check_trackers(names)
         self._trackers: list[Any] = []
+        self._hook = threading.excepthook
+        threading.excepthook = self._after_thread
         for name in dict.fromkeys(names):
             arguments = dict((options or {}).get(name, {}))
             kind = LOGGER_TYPE_TO_CLASS[name]
@@ -95,6 +98,12 @@ class Trackers:
             except Exception as error:
                 log.warning("the tracker %s could not finish: %s", tracker.name, error)
         self._trackers.clear()
+        threading.excepthook = self._hook
+
+    def _after_thread(self, ended: threading.ExceptHookArgs) -> None:
+        """TensorBoard's writer gives its error to whoever writes next, so a traceback says nothing that `log` won't."""
+        if not type(ended.thread).__module__.startswith("tensorboard."):
+            self._hook(ended)
 
 
 def _tell_settings(tracker: Any, paths: RunPaths) -> None:
