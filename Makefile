@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-FUZZ := tests/test_config.py tests/data/test_malformed.py tests/experiments/test_bad_input.py
 
 .PHONY: help setup demo test test-slow check format bench results simulate chaos fuzz soak clean
 
@@ -57,7 +56,7 @@ chaos: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.chaos $(ARGS)
 
 fuzz: $(READY)
-	CASES=$(or $(CASES),2000) $(BIN)/python -m pytest --hypothesis-show-statistics $(FUZZ) $(ARGS)
+	$(BIN)/python -m benchmarks.fuzz --cases $(or $(CASES),2000) $(ARGS)
 
 soak: $(READY)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
