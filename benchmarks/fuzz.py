@@ -67,14 +67,12 @@ def _run(cases: int) -> tuple[int, str]:
 def counted(said: str) -> list[Row]:
     """Of each property: how many cases held, how many didn't, summed over hypothesis' phases."""
     rows = []
-    found = list(_PROPERTY.finditer(said))
-    for match, after in zip(found, [*found[1:], None], strict=True):
-        counts = _COUNTS.findall(said[match.end() : after.start() if after else None])
-        if counts and match[1] in FILES:
+    _, *parts = _PROPERTY.split(said)  # file, property and what is said of it, again and again
+    for file, name, told in zip(parts[0::3], parts[1::3], parts[2::3], strict=True):
+        counts = _COUNTS.findall(told)
+        if counts and file in FILES:
             held, failed = (sum(int(count[i]) for count in counts) for i in (0, 1))
-            rows.append(
-                {"file": match[1], "property": match[2].replace("_", " "), "tried": held + failed, "failed": failed}
-            )
+            rows.append({"file": file, "property": name.replace("_", " "), "tried": held + failed, "failed": failed})
     return rows
 
 
