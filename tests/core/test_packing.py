@@ -27,7 +27,7 @@ def test_two_responses_share_a_prompt_and_lose_their_last_token():
     assert row.positions.tolist() == [0, 1, 2, 3, 3, 4, 0]
     # 4 is predicted by the prompt's last token, 5 by 4; 8 by the prompt 9; 6 by the prompt's last, 7 by 6, 1 by 7
     assert row.predictors.tolist() == [2, 3, 6, 2, 4, 5]
-    assert [(g.start, g.end, g.spans) for g in row.groups] == [(0, 6, ((3, 4), (4, 6))), (6, 7, ((7, 7),))]
+    assert [(g.start, g.end, g.input_lengths) for g in row.groups] == [(0, 6, (1, 2)), (6, 7, (0,))]
 
 
 def test_scatter_puts_values_where_the_mask_is_true_and_zero_elsewhere():

@@ -74,6 +74,7 @@ def test_with_avx2_the_blas_does_wide_gradients_only():
     weight = torch.randn(48, 16)
     assert matmul.prefers_blas(256, weight.t())
     assert not matmul.prefers_blas(255, weight.t())
+    assert matmul.prefers_blas(8, torch.randn(128, 16).t())
     assert not matmul.prefers_blas(256, weight)
     assert not matmul.prefers_blas(256, torch.randn(16, 48).t())
     assert not matmul.prefers_blas(256, torch.randn(16, 48))

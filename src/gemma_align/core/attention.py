@@ -57,28 +57,28 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, first: int, window: int |
 def _group_attention(
     query: Tensor, key: Tensor, value: Tensor, group: Group, window: int | None, scaling: float
 ) -> list[Tensor]:
-    """Outputs for the group's tokens in row order, each (1, heads, tokens, D)."""
-    spans = [span for span in group.spans if span[1] > span[0]]
-    prompt = slice(group.start, group.start + group.prompt_length)
-    if len(spans) <= 1:  # prompt and response are one plain causal sequence
-        whole = slice(group.start, group.end)
-        return [_attend(query[:, :, whole], key[:, :, whole], value[:, :, whole], 0, window, scaling)]
-    outputs = [_attend(query[:, :, prompt], key[:, :, prompt], value[:, :, prompt], 0, window, scaling)]
+    """Outputs for the group's tokens in row order, each (1, heads, tokens, D). The arguments are the group's alone."""
+    lengths = [length for length in group.input_lengths if length]
+    if len(lengths) <= 1:  # prompt and response are one plain causal sequence
+        return [_attend(query, key, value, 0, window, scaling)]
 
     # The responses side by side as a batch, padded to the longest of the group; padding comes last, so causality
     # alone keeps every real token from seeing it, and its own outputs are cut off below.
-    size, longest = group.prompt_length, max(last - first for first, last in spans)
+    size, longest = group.prompt_length, max(lengths)
 
-    def batch(t: Tensor) -> Tensor:
-        rows = [F.pad(t[0, :, first:last], (0, 0, 0, longest - (last - first))) for first, last in spans]
-        return torch.stack(rows)
+    def parts(t: Tensor) -> tuple[Tensor, Tensor]:
+        """The prompt's, and the responses' as a batch. Split in one go: the gradient of each slice would be a tensor of
+        the whole row's size."""
+        prompt, *responses = t.split([size, *lengths], dim=2)
+        return prompt, torch.cat([F.pad(r, (0, 0, 0, longest - r.shape[2])) for r in responses])
 
-    def after_prompt(t: Tensor) -> Tensor:
-        return torch.cat([t[:, :, prompt].expand(len(spans), -1, -1, -1), batch(t)], dim=2)
+    def after_prompt(prompt: Tensor, responses: Tensor) -> Tensor:
+        return torch.cat([prompt.expand(len(lengths), -1, -1, -1), responses], dim=2)
 
-    out = _attend(batch(query), after_prompt(key), after_prompt(value), size, window, scaling)
-    outputs += [out[i : i + 1, :, : last - first] for i, (first, last) in enumerate(spans)]
-    return outputs
+    (query, queries), (key, keys), (value, values) = parts(query), parts(key), parts(value)
+    answer = _attend(query, key, value, 0, window, scaling)
+    out = _attend(queries, after_prompt(key, keys), after_prompt(value, values), size, window, scaling)
+    return [answer, *(row[:, :, :length] for row, length in zip(out.split(1), lengths, strict=True))]
 
 
 def packed_attention(
@@ -98,10 +98,13 @@ def packed_attention(
     if not isinstance(attention_mask, PackedMask):
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    groups = attention_mask.groups
+    sizes = [group.end - group.start for group in groups]
+    parts = (t.split(sizes, dim=2) for t in (query, key, value))
     pieces = [
         piece
-        for group in attention_mask.groups
-        for piece in _group_attention(query, key, value, group, sliding_window, scale)
+        for group, *own in zip(groups, *parts, strict=True)
+        for piece in _group_attention(*own, group, sliding_window, scale)
     ]
     return torch.cat(pieces, dim=2).transpose(1, 2), None
 

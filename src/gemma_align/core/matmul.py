@@ -4,7 +4,8 @@ On CPU in float32, PyTorch sends `linear` to its BLAS. oneDNN's product, which s
 2.4 times as fast on processors with AVX-512 for which that BLAS has no tuned kernels (AMD's: 208 against 500 GFLOP/s
 at 1024 rows of an MLP matrix, 2 cores). With AVX2 alone it depends on the shape (AMD, 2 cores, GFLOP/s, BLAS then
 oneDNN): at 384 rows 85 and 125 from 640 to a slice of the head, 90 and 116 from 640 to 2048, but 148 and 112 back from
-the slice and 122 and 106 back from 2048, where the matrix is read transposed. The choice is a rule on processor, types
+the slice and 122 and 106 back from 2048, where the matrix is read transposed; at 88 rows, on one core, 60 and 43 back
+from the slice, and oneDNN first for all of a block. The choice is a rule on processor, types
 and shapes, never a timing, so that a resumed run uses the kernels of the run that was killed.
 """
 
@@ -29,6 +30,7 @@ def has_onednn(x: Tensor) -> bool:
 
 
 _MANY_ROWS = 256
+_WIDE = 8  # times as many numbers in as out: a slice of the head, but no matrix of a block
 
 
 @cache
@@ -40,7 +42,8 @@ def has_only_avx2() -> bool:
 def prefers_blas(rows: int, weight: Tensor) -> bool:
     """With AVX2 alone: whether the BLAS does `rows` rows times this matrix, (out, in), sooner than oneDNN."""
     num_out, num_in = weight.shape
-    return rows >= _MANY_ROWS and num_in > num_out and not weight.is_contiguous()
+    back = num_in > num_out and not weight.is_contiguous()
+    return back and (rows >= _MANY_ROWS or num_in >= _WIDE * num_out)
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:

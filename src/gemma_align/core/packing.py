@@ -9,8 +9,6 @@ token of a response predicts nothing and is not in the row at all. SFT is the ca
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,12 +29,6 @@ class Group:
     def end(self) -> int:
         """One past the group's last token in the row."""
         return self.start + self.prompt_length + sum(self.input_lengths)
-
-    @cached_property
-    def spans(self) -> tuple[tuple[int, int], ...]:
-        """(first, last + 1) of each response's inputs in the row."""
-        ends = list(accumulate(self.input_lengths, initial=self.start + self.prompt_length))
-        return tuple(pairwise(ends))
 
 
 @dataclass(frozen=True)

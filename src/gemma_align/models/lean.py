@@ -35,18 +35,20 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         wide = x if x.dtype == torch.float64 else x.float()
-        inverse_rms = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+        # In place where it can be: on a CPU a temporary of this size costs more in page faults than in arithmetic
+        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        inverse_rms = torch.rsqrt(length.square_().div_(x.shape[-1]).add_(eps))
         scale = 1.0 + weight.to(wide.dtype)
         ctx.save_for_backward(x, inverse_rms, scale)
-        return (wide * inverse_rms * scale).to(x.dtype)
+        return (wide * inverse_rms).mul_(scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         x, inverse_rms, scale = ctx.saved_tensors
         unit = x.to(inverse_rms.dtype) * inverse_rms
         g = grad.to(inverse_rms.dtype) * scale
-        g = (g - unit * (g * unit).mean(-1, keepdim=True)) * inverse_rms
-        return g.to(grad.dtype), None, None
+        along = (g * unit).mean(-1, keepdim=True)
+        return g.addcmul_(unit, along, value=-1).mul_(inverse_rms).to(grad.dtype), None, None
 
 
 class LeanRMSNorm(Gemma3RMSNorm):
