@@ -100,11 +100,11 @@ def packed_attention(
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     groups = attention_mask.groups
     sizes = [group.end - group.start for group in groups]
-    parts = (t.split(sizes, dim=2) for t in (query, key, value))
+    queries, keys, values = (t.split(sizes, dim=2) for t in (query, key, value))
     pieces = [
         piece
-        for group, *own in zip(groups, *parts, strict=True)
-        for piece in _group_attention(*own, group, sliding_window, scale)
+        for group, q, k, v in zip(groups, queries, keys, values, strict=True)
+        for piece in _group_attention(q, k, v, group, sliding_window, scale)
     ]
     return torch.cat(pieces, dim=2).transpose(1, 2), None
 
