@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             said = "\n".join(path.read_text(errors="replace") for path in options.log)
         else:
             status, said = _run(options.cases)
-        if not (rows := counted(said)):
-            print("no property was tried: see above", file=sys.stderr)
+        if not (rows := counted(said)) or status > 1:  # 1: some property failed, which is told
+            print("the tests didn't run to their end: see above", file=sys.stderr)
             return status or 1
         keep("fuzz", rows)
     found = render(json.loads((KEPT / "fuzz.json").read_text()))

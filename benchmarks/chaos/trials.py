@@ -116,10 +116,12 @@ def other_bits_flipped(bench: Bench, method: str) -> list[Tried]:
     _flip(bench, log, *sizes)  # after the first one, so that there is a way back
     evaluating = run.life(faults.kill_before_evaluation_kept(2)).end()
     problem = "" if f"going on from {first.name}" in evaluating.said else _unclear(evaluating)
-    logs = Tried("a bit flipped in a log", method, problem or ("" if evaluating.killed else _unclear(evaluating)))
+    problem = problem or ("" if evaluating.killed else _unclear(evaluating))
     (evaluated,) = (run.folder / "evaluated").iterdir()
     _flip(bench, evaluated)
-    return [logs, Tried("a bit flipped in an evaluation, of a run that goes on", method, run.problem(run.life().end()))]
+    end = run.problem(run.life().end())
+    evaluation = Tried("a bit flipped in an evaluation, of a run that goes on", method, end)
+    return [Tried("a bit flipped in a log", method, problem or end), evaluation]
 
 
 def _flip(bench: Bench, path: Path, start: int = 0, end: int | None = None) -> tuple[Path, bytes]:

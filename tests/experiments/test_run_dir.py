@@ -20,7 +20,7 @@ from gemma_align.errors import RunDirError, UserError
 from gemma_align.experiments import run_dir as run_dir_module
 from gemma_align.experiments.config_diff import config_differences
 from gemma_align.experiments.files import json_text
-from gemma_align.experiments.jsonl import read_lines, sha256_of_first
+from gemma_align.experiments.jsonl import damaged_log, read_lines
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
 from gemma_align.experiments.run_paths import RunPaths
@@ -408,20 +408,36 @@ def test_a_damaged_line_of_a_log_is_named(tmp_path):
     assert read_lines(path) == [{"step": 1}, {"step": 2}]
 
 
-def test_the_sums_of_logs_are_of_what_was_counted(tmp_path):
+def test_damage_to_a_log_is_found_whenever_it_happened(tmp_path):
     with RunDir.open(tmp_path, CONFIG) as run:
         run.metrics.append({"step": 1})
-        sizes = run.log_sizes()
-        sums = run.log_sums(sizes)
-        run.metrics.append({"step": 2})
-        assert run.log_sums(sizes) == sums
-        assert sums == {
+        first = run.log_sizes(), run.log_sums()
+        assert first[1] == {
             "metrics.jsonl": hashlib.sha256(b'{"step": 1}\n').hexdigest(),
             "samples.jsonl": hashlib.sha256(b"").hexdigest(),
         }
-        run.rewind({"metrics.jsonl": 5})
-        assert sha256_of_first(run.paths.metrics, sizes["metrics.jsonl"]) is None
-    assert sha256_of_first(tmp_path / "none", 3) is None
+        run.metrics.append({"step": 2})
+        log = run.paths.metrics
+        log.write_bytes(log.read_bytes().replace(b"2", b"3"))  # while the run goes on
+        run.metrics.append({"step": 4})
+        second = run.log_sizes(), run.log_sums()
+    assert damaged_log(tmp_path, *first) is None
+    assert "metrics.jsonl aren't what was written" in damaged_log(tmp_path, *second)
+    log.write_bytes(log.read_bytes().replace(b"3", b"2"))
+    assert damaged_log(tmp_path, *second) is None
+    with RunDir.open(tmp_path, CONFIG, resume=True) as run:
+        run.rewind(first[0])
+        assert run.log_sums() == first[1]
+        run.metrics.append({"step": 2})
+        run.metrics.append({"step": 4})
+        assert (run.log_sizes(), run.log_sums()) == second
+    log.write_bytes(b"")
+    assert "(damaged, changed or lost)" in damaged_log(tmp_path, *first)
+    log.unlink()
+    assert "is gone" in damaged_log(tmp_path, *first)
+    log.mkdir()
+    with pytest.raises(RunDirError, match=r"Could not read .*metrics"):
+        damaged_log(tmp_path, *first)
 
 
 def test_a_log_that_lost_lines_is_warned_of_and_not_filled_with_zeros(tmp_path, caplog):

@@ -101,11 +101,22 @@ def done_stage(folder, step, stage):
     run = RunDir.open(folder, "task: clinical\n")
     run.metrics.append({"step": step})
     run.timings.append({"step": step})
-    state = LoopState(stage=stage, step=step, logs=run.log_sizes())
+    state = LoopState(stage=stage, step=step, logs=run.log_sizes(), log_sums=run.log_sums())
     save_checkpoint(run.paths.checkpoints, state, keep=2)
     for adapter in (run.paths.adapter, run.paths.adapter_best):
         run.write_folder(adapter, lambda new: (new / "weights").write_text(f"after {step}"))
     return run
+
+
+def test_a_kept_stage_whose_log_is_damaged_is_none(policy, tmp_path):
+    stages = kept(policy, tmp_path)
+    with done_stage(tmp_path / "first", 3, 0) as run:
+        stages.put(run, 1)
+        log = stages.folder(1) / "metrics.jsonl"
+        log.write_bytes(log.read_bytes().replace(b"3", b"2"))
+        assert stages.find() is None
+        stages.put(run, 1)  # and is put back
+        assert stages.find().step == 3
 
 
 def test_a_run_takes_as_many_stages_as_are_kept_and_never_all_of_its_own(policy, tmp_path):

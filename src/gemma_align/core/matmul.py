@@ -35,7 +35,7 @@ _WIDE = 8  # times as many numbers in as out: a slice of the head, but no matrix
 
 @cache
 def has_only_avx2() -> bool:
-    """Whether this processor lacks AVX-512."""
+    """Whether PyTorch's kernels are the ones for AVX2 here, and not those for AVX-512 or another processor."""
     return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 

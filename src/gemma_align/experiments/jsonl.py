@@ -27,14 +27,22 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def sha256_of_first(path: Path, size: int) -> str | None:
-    """Of the first `size` bytes of a log, in hexadecimal; None where it is shorter or can't be read."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(size)
-    except OSError:
-        content = b""
-    return hashlib.sha256(content).hexdigest() if len(content) == size else None
+def damaged_log(folder: Path, sizes: Mapping[str, int], sums: Mapping[str, str]) -> str | None:
+    """What is wrong with the logs in a folder up to these sizes, in words; None if nothing is.
+
+    A flipped digit in a log is as bad as one in the weights. RunDirError for one that is there and can't be read.
+    """
+    for name, size in sizes.items():
+        try:
+            with (folder / name).open("rb") as file:
+                content = file.read(size)
+        except FileNotFoundError:
+            return f"{folder / name} is gone"
+        except OSError as error:
+            raise RunDirError(f"Could not read {folder / name}: {error.strerror or error}.") from error
+        if len(content) != size or hashlib.sha256(content).hexdigest() != sums.get(name):
+            return f"the first {size} bytes of {folder / name} aren't what was written (damaged, changed or lost)"
+    return None
 
 
 def _damaged(path: Path, number: int, why: str) -> RunDirError:
@@ -47,6 +55,7 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
+        self._sum = hashlib.sha256()  # of what was written, so that damage to the file doesn't find its way into it
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one line and hand it to the operating system, so that a killed process loses none.
@@ -55,13 +64,14 @@ class JsonLines:
         """
         descriptor = self._open()
         start = os.fstat(descriptor).st_size
-        line = json_text(record).encode() + b"\n"
+        line = whole = json_text(record).encode() + b"\n"
         try:
             while line:
                 line = line[os.write(descriptor, line) :]
         except OSError as error:
             os.ftruncate(descriptor, start)
             raise self._no_room(error) from error
+        self._sum.update(whole)
 
     def size(self) -> int:
         """Bytes so far, all of them on the disk when this returns. RunDirError if they can't get there."""
@@ -71,9 +81,15 @@ class JsonLines:
             raise self._no_room(error) from error
         return os.fstat(self._open()).st_size
 
+    def sha256(self) -> str:
+        """Of the log as it was read when it was opened or cut, and of what was appended since; in hexadecimal."""
+        self._open()
+        return self._sum.hexdigest()
+
     def truncate_to(self, size: int) -> None:
         """Forget what was written after the first `size` bytes; a shorter log stays as it is."""
         os.ftruncate(self._open(), min(size, os.fstat(self._open()).st_size))
+        self._sum = hashlib.sha256(self.path.read_bytes())
 
     def drop_torn_line(self) -> None:
         """Forget a last line that was cut off in the middle."""
@@ -103,6 +119,7 @@ class JsonLines:
         if self._descriptor is None:
             try:
                 self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+                self._sum = hashlib.sha256(self.path.read_bytes())
             except OSError as error:
                 raise RunDirError(f"Could not open {self.path}: {error.strerror or error}.") from error
         return self._descriptor

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from gemma_align.errors import RunDirError, UserError
 from gemma_align.experiments.environment import describe_environment, utc_now
 from gemma_align.experiments.files import flush, flush_tree, write_json, write_text
-from gemma_align.experiments.jsonl import JsonLines, sha256_of_first
+from gemma_align.experiments.jsonl import JsonLines
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_log import RunLog
 from gemma_align.experiments.run_paths import RunPaths
@@ -134,9 +134,9 @@ class RunDir:
         """Bytes of the logs without times, for `LoopState.logs`; all of them are on the disk when this returns."""
         return {file.path.name: file.size() for file in (self.metrics, self.samples)}
 
-    def log_sums(self, sizes: Mapping[str, int]) -> dict[str, str]:
-        """What `log_sizes` counted, as SHA-256 sums, for `LoopState.log_sums`."""
-        return {name: str(sha256_of_first(self.paths.root / name, size)) for name, size in sizes.items()}
+    def log_sums(self) -> dict[str, str]:
+        """SHA-256 of what `log_sizes` counts, for `LoopState.log_sums`."""
+        return {file.path.name: file.sha256() for file in (self.metrics, self.samples)}
 
     def rewind(self, sizes: Mapping[str, int]) -> None:
         """Cut the logs back to where the checkpoint was taken; to nothing if there is none and `sizes` is empty."""

@@ -3,12 +3,14 @@
 config -> task examples -> policy -> [ batches -> loss -> update ] -> evaluation -> report
 """
 
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
 from gemma_align.config import Config, debug_config
+from gemma_align.errors import RunDirError
 from gemma_align.evaluation.evaluate import Evaluation
 from gemma_align.evaluation.names import best_of_name
 from gemma_align.experiments.interrupts import Interrupts
@@ -20,6 +22,8 @@ from gemma_align.experiments.session import Session, start
 from gemma_align.experiments.stage import StageRun
 from gemma_align.experiments.subject import reward_policy
 from gemma_align.models.policy import Policy
+
+log = logging.getLogger(__name__)
 
 _GO_ON = "Give the same command with --resume to go on; status.json says how far it is"
 
@@ -126,7 +130,10 @@ def report(session: Session, evaluations: list[Evaluation]) -> None:
     """evaluation.json, the responses in samples.jsonl, and on the screen tables and a few responses."""
     if session.folder is not None:
         write_results(session.folder, evaluations, session.config.evaluation.num_shown)
-        write_run_cards(session.folder.paths, session.config, session.policy.info)
+        try:
+            write_run_cards(session.folder.paths, session.config, session.policy.info)
+        except RunDirError as error:  # the run is done, and its results are written
+            log.warning("the adapters go without a model card: %s", error)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from gemma_align.data.task import LoadedTask
 from gemma_align.data.tasks import load_task
 from gemma_align.errors import ConfigError
 from gemma_align.experiments.interrupts import Interrupts
-from gemma_align.experiments.jsonl import sha256_of_first
+from gemma_align.experiments.jsonl import damaged_log
 from gemma_align.experiments.methods import METHODS
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
@@ -193,12 +192,4 @@ def _check_rewards(staged: tuple[Config, ...], policy: Policy, num_processes: in
 
 def _saved_state(config: Config) -> LoopState | None:
     paths = RunPaths(config.output_dir)
-    return newest_state(paths.checkpoints, partial(_log_problem, paths.root))
-
-
-def _log_problem(folder: Path, state: LoopState) -> str | None:
-    """What is wrong with the logs up to a checkpoint: a flipped digit in one is as bad as one in the weights."""
-    for name, size in state.logs.items():
-        if sha256_of_first(folder / name, size) != state.log_sums.get(name):
-            return f"the first {size} bytes of {folder / name} aren't what was written (damaged, changed or lost)"
-    return None
+    return newest_state(paths.checkpoints, lambda state: damaged_log(paths.root, state.logs, state.log_sums))

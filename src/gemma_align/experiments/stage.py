@@ -1,5 +1,6 @@
 """One stage of a run: updates, and between them evaluation, the best adapter, and checkpoints."""
 
+import shutil
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -119,7 +120,7 @@ class StageRun:
         state.rng = _gathered(capture_rng(), self.session)
         if self.session.folder is not None:
             state.logs = self.session.folder.log_sizes()
-            state.log_sums = self.session.folder.log_sums(state.logs)
+            state.log_sums = self.session.folder.log_sums()
         return state
 
     def _restore(self, before: LoopState) -> None:
@@ -186,6 +187,8 @@ class StageRun:
                 # The adapter first: after the last checkpoint there is no update left that would write it again
                 session.folder.write_folder(session.folder.paths.adapter, session.policy.save)
                 save_checkpoint(session.folder.paths.checkpoints, state, self.config.checkpoint.keep, extra=extra)
+                # Of weights that a resume went back behind, where there is one
+                shutil.rmtree(session.folder.paths.evaluated, ignore_errors=True)
             session.accelerator.wait_for_everyone()
 
     def _evaluate(self) -> None:

@@ -19,15 +19,16 @@ from gemma_align import __version__
 from gemma_align.config import Config
 from gemma_align.data.splits import fingerprint
 from gemma_align.data.task import LoadedTask
-from gemma_align.errors import CheckpointError
+from gemma_align.errors import CheckpointError, RunDirError
 from gemma_align.experiments.files import flush_tree, json_text
+from gemma_align.experiments.jsonl import damaged_log
 from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.unfinished import unfinished
 from gemma_align.models.policy import Policy
 from gemma_align.trainers.checkpointing import latest_checkpoint, load_checkpoint_state
 
-FORMAT = 1
+FORMAT = 2
 _SECTIONS = {"sft": ("training",), "dpo": ("training", "dpo")}  # what decides a supervised stage beside its data
 
 
@@ -141,8 +142,12 @@ def _checked(folder: Path) -> Path | None:
     if not all(path.exists() for path in (*_logs(paths), *_folders(paths))):
         return None
     try:
-        return latest_checkpoint(paths.checkpoints)
-    except CheckpointError:
+        newest = latest_checkpoint(paths.checkpoints)
+        if newest is None:
+            return None
+        state = load_checkpoint_state(newest)
+        return newest if damaged_log(folder, state.logs, state.log_sums) is None else None
+    except (CheckpointError, RunDirError):
         return None
 
 

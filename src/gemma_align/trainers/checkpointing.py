@@ -136,18 +136,17 @@ def newest_state(folder: Path, problem: Callable[[LoopState], str | None]) -> Lo
     newest = latest_checkpoint(folder)
     if newest is None:
         return None
-    first = state = load_checkpoint_state(newest)
-    wrong = problem(state)
+    wrong = problem(state := load_checkpoint_state(newest))
     if wrong is None:
         return state
     good = [path for _, path in _checkpoints(folder) if _problem(path) is None]
     for path in good[good.index(newest) + 1 :]:
-        state = load_checkpoint_state(path)
-        if problem(state) is None:
+        del state  # one at a time: it may hold all weights
+        if problem(state := load_checkpoint_state(path)) is None:
             log.warning("%s; going on from %s, which was saved before that part of it", wrong, path.name)
             return state
     log.warning("%s; no checkpoint was saved before that part of it, so it stays as it is", wrong)
-    return first
+    return load_checkpoint_state(newest)
 
 
 def checkpoint_before(folder: Path, step: int, stage: int) -> LoopState | None:

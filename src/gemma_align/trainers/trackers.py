@@ -98,7 +98,8 @@ class Trackers:
             except Exception as error:
                 log.warning("the tracker %s could not finish: %s", tracker.name, error)
         self._trackers.clear()
-        threading.excepthook = self._hook
+        if threading.excepthook == self._after_thread:
+            threading.excepthook = self._hook
 
     def _after_thread(self, ended: threading.ExceptHookArgs) -> None:
         """TensorBoard's writer gives its error to whoever writes next, so a traceback says nothing that `log` won't."""
