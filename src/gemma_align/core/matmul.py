@@ -5,8 +5,10 @@ On CPU in float32, PyTorch sends `linear` to its BLAS. oneDNN's product, which s
 at 1024 rows of an MLP matrix, 2 cores). With AVX2 alone it depends on the shape (AMD, 2 cores, GFLOP/s, BLAS then
 oneDNN): at 384 rows 85 and 125 from 640 to a slice of the head, 90 and 116 from 640 to 2048, but 148 and 112 back from
 the slice and 122 and 106 back from 2048, where the matrix is read transposed; at 88 rows, on one core, 60 and 43 back
-from the slice, and oneDNN first for all of a block. The choice is a rule on processor, types
-and shapes, never a timing, so that a resumed run uses the kernels of the run that was killed.
+from the slice. With up to 128 rows oneDNN is first for all of a block.
+
+The choice is a rule on processor, types and shapes, never a timing, so that a resumed run uses the kernels of the run
+that was killed.
 """
 
 from functools import cache
@@ -15,6 +17,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_MANY_ROWS = 256
+_WIDE = 8  # times as many numbers in as out: a slice of the head, but no matrix of a block
 
 
 def has_onednn(x: Tensor) -> bool:
@@ -27,10 +32,6 @@ def has_onednn(x: Tensor) -> bool:
         and torch.backends.mkldnn.enabled
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
-
-
-_MANY_ROWS = 256
-_WIDE = 8  # times as many numbers in as out: a slice of the head, but no matrix of a block
 
 
 @cache
