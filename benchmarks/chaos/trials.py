@@ -96,11 +96,11 @@ def bits_flipped(bench: Bench, method: str) -> list[Tried]:
     assert len(good) == 2, good
     flipped = [_flip(bench, bench.chance.choice(sorted(path.iterdir()))) for path in good]
     all_damaged = run.life().end()
-    problem = "" if all_damaged.clear and "Every checkpoint" in all_damaged.said else _unclear(all_damaged)
+    problem = "" if all_damaged.clear and "No checkpoint" in all_damaged.said else _unclear(all_damaged)
     path, content = flipped[0]
     path.write_bytes(content)  # put back as the message says
     ended = run.life().end()
-    if "passed over a damaged checkpoint" not in ended.said:
+    if "passed over the checkpoint" not in ended.said:
         problem = problem or f"nothing was said of the damage: {ended.said[-1500:]}"
     problem = problem or run.problem(ended)
     return [Tried("a bit flipped in the newest checkpoint, then in all", method, problem)]

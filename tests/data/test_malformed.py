@@ -39,7 +39,7 @@ GOOD = b'{"prompt": "P"}\n'
         ("a.jsonl", GOOD.decode().encode("utf-16-le"), "UTF-16"),
         ("a.jsonl", b"PK\x03\x04rest", "zip archive"),
         ("a.jsonl", b"PAR1rest", "parquet"),
-        ("a.jsonl.gz", gzip.compress(GOOD * 100)[:40], "can't be read"),
+        ("a.jsonl.gz", gzip.compress(GOOD * 100, mtime=0)[:40], "can't be read"),
         ("a.jsonl.gz", b"\x1f\x8b" + b"x" * 40, "can't be read"),
         ("a.json", b'[{"prompt": "P"},\n {"prompt": ', "line 2: not a valid JSON array"),
         ("a.json", b"[" * 100_000, "nested too deeply"),

@@ -490,6 +490,23 @@ def test_two_processes_agree_on_the_update_after_which_they_stop(tmp_path):
     assert said.count(f"after update {step}, which is saved") == 2
     assert any((folder / "checkpoints").glob(f"step-{step:06d}*"))
 
+    # Then a bit flips in what was logged since the checkpoint before: both go back to that one.
+    earlier = max(path.name for path in (folder / "checkpoints").iterdir() if f"{step:06d}" not in path.name)
+    content = bytearray(metrics.read_bytes())
+    content[-10] ^= 1
+    metrics.write_bytes(content)
+    process = subprocess.Popen([*asked, "--resume"], env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while metrics.read_text().count('"step"') < step + 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=100)
+    assert said.count(f"going on from {earlier}") == 2
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines() if '"loss/sft"' in line]
+    assert steps == list(range(1, len(steps) + 1))
+
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_kill_right_before_or_after_the_last_checkpoint_ends_in_the_same_bits(unbroken, tmp_path, monkeypatch, when):

@@ -295,6 +295,13 @@ def test_a_state_that_goes_with_damaged_files_is_passed_over_for_an_earlier_one(
     assert "bad at 4; no checkpoint was saved before that" in caplog.text
 
 
+def test_the_state_of_a_stopped_run_is_one_of_those_gone_on_from(tmp_path):
+    save_checkpoint(tmp_path, a_state(2), keep=2)
+    save_checkpoint(tmp_path, a_state(3), keep=2, extra=True)
+    assert newest_state(tmp_path, lambda _: None).step == 3
+    assert newest_state(tmp_path, lambda state: "bad" if state.step == 3 else None).step == 2
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "state.json", "state.safetensors"])
 def test_a_missing_or_short_file_is_named(tmp_path, name):
     path = save_checkpoint(tmp_path, a_state(1), keep=2)
@@ -310,7 +317,7 @@ def test_a_missing_or_short_file_is_named(tmp_path, name):
 def test_nothing_but_damaged_ones_is_an_error_not_a_new_start(tmp_path):
     for step in (1, 2):
         (save_checkpoint(tmp_path, a_state(step), keep=2) / "state.json").unlink()
-    with pytest.raises(CheckpointError, match=r"Every checkpoint .*step-000002: state.json is missing"):
+    with pytest.raises(CheckpointError, match=r"No checkpoint .*step-000002: state.json is missing"):
         latest_checkpoint(tmp_path)
 
 

@@ -200,6 +200,17 @@ def test_a_tracker_that_can_not_start_is_the_users_to_mend(tmp_path, recorder, m
         Diagnostics(run, trackers=["recorder"], progress=quiet())
 
 
+def test_a_tracker_interrupted_while_it_starts_leaves_the_threads_hook_alone(tmp_path, recorder, monkeypatch):
+    def stopped(self):
+        raise KeyboardInterrupt
+
+    before = threading.excepthook
+    monkeypatch.setattr(recorder, "start", stopped)
+    with RunDir.open(tmp_path, CONFIG) as run, pytest.raises(KeyboardInterrupt):
+        Diagnostics(run, trackers=["recorder"], progress=quiet())
+    assert threading.excepthook is before
+
+
 @pytest.mark.parametrize("where", ["log", "finish"])
 def test_a_tracker_that_fails_later_ends_no_run(tmp_path, recorder, monkeypatch, caplog, where):
     monkeypatch.setattr(recorder, "fails_at", where)

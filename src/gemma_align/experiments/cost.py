@@ -1,8 +1,10 @@
 """What a run cost, from its logs; its first stages included also where they were taken from another run."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from gemma_align.config import Config
+from gemma_align.errors import RunDirError
 from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
 
@@ -37,8 +39,19 @@ def cost_of(paths: RunPaths, config: Config) -> Cost:
     Args:
         paths: its folder.
         config: the run's; says how many responses a stage samples.
+
+    Raises:
+        RunDirError: a log is damaged.
     """
-    updates = [record for record in read_lines(paths.metrics) if "tokens" in record]
+    try:
+        return _summed(read_lines(paths.metrics), read_lines(paths.timings), config)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a flipped bit in a key is still valid JSON
+        logs, what = f"{paths.metrics.name} or {paths.timings.name} in {paths.root}", f"{type(error).__name__}: {error}"
+        raise RunDirError(f"{logs} is damaged ({what}). Put back a good copy") from error
+
+
+def _summed(metrics: list[dict[str, Any]], times: list[dict[str, Any]], config: Config) -> Cost:
+    updates = [record for record in metrics if "tokens" in record]
     rl = {str(stage.method): config.for_stage(stage).rl for stage in config.stages}
     calls, sampled = 0, 0.0
     for record in updates:
@@ -46,7 +59,7 @@ def cost_of(paths: RunPaths, config: Config) -> Cost:
             own = rl[str(record["stage"]).partition("-")[0]]
             calls += round((own.num_prompts + record["rollout/refills"]) * own.group_size)
             sampled += record["rollout/all_tokens"]
-    phases = _phases(paths)
+    phases = _phases(times)
     return Cost(
         updates=len(updates),
         training_tokens=sum(int(record["tokens"]) for record in updates),
@@ -54,14 +67,14 @@ def cost_of(paths: RunPaths, config: Config) -> Cost:
         reward_calls=calls,
         seconds=sum(seconds for name, seconds in phases.items() if name in TRAINING),
         phases=phases,
-        peak_gb=max((float(record.get("peak_rss_gb", 0.0)) for record in read_lines(paths.timings)), default=0.0),
+        peak_gb=max((float(record.get("peak_rss_gb", 0.0)) for record in times), default=0.0),
     )
 
 
-def _phases(paths: RunPaths) -> dict[str, float]:
+def _phases(times: list[dict[str, Any]]) -> dict[str, float]:
     """Seconds by phase, of everything that the log of times knows."""
     found: dict[str, float] = {}
-    for record in read_lines(paths.timings):
+    for record in times:
         for phase, value in record["seconds"].items():
             if phase != "total":
                 found[phase] = found.get(phase, 0.0) + float(value)

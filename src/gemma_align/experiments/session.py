@@ -91,6 +91,8 @@ def start(config: Config, *, resume: bool, interrupts: Interrupts) -> Iterator[S
             }
             if state is not None:
                 require_same_inputs(folder.begun_with(), facts)
+        accelerator.wait_for_everyone()  # all have read the logs before one cuts them
+        if folder is not None:
             folder.rewind(state.logs if state else {})
             folder.add_environment(facts)
         with Diagnostics(
@@ -103,6 +105,7 @@ def start(config: Config, *, resume: bool, interrupts: Interrupts) -> Iterator[S
                     diagnostics.say(told)
                 accelerator.wait_for_everyone()
                 state = _saved_state(config)
+                accelerator.wait_for_everyone()
                 if folder is not None:
                     folder.rewind(state.logs if state else {})
             yield Session(config, accelerator, folder, staged, tasks, policy, diagnostics, kept, interrupts, state)

@@ -102,8 +102,8 @@ def save_checkpoint(
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that passes its checks; None if there are none.
 
-    Damaged ones are named in a warning and passed over. CheckpointError if all are damaged: starting again from the
-    beginning is then the user's choice to make.
+    Others are named in a warning and passed over. CheckpointError if none passes: starting again from the beginning is
+    then the user's choice to make.
     """
     found = [path for _, path in _checkpoints(folder)]
     problems = []
@@ -112,10 +112,10 @@ def latest_checkpoint(folder: Path) -> Path | None:
         if problem is None:
             return path
         problems.append(f"{path.name}: {problem}")
-        log.warning("passed over a damaged checkpoint, %s: %s", path, problem)
+        log.warning("passed over the checkpoint %s: %s", path, problem)
     if problems:
         raise CheckpointError(
-            f"Every checkpoint in {folder} is damaged ({'; '.join(problems)}). "
+            f"No checkpoint in {folder} can be used ({'; '.join(problems)}). "
             "Delete that folder to train from the beginning, or put back a good copy of one of them."
         )
     return None
@@ -241,7 +241,7 @@ def _problem(path: Path) -> str | None:
     try:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
-            return f"its format is {manifest['format']!r}, this version reads {FORMAT}"
+            return f"its format is {manifest['format']!r}, this version of the program reads {FORMAT}"
         if not {"state.json", "state.safetensors"} <= set(manifest["files"]):
             return "its manifest lists no training state"
         for name, wanted in manifest["files"].items():

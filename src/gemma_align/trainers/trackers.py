@@ -61,25 +61,12 @@ class Trackers:
         self._trackers: list[Any] = []
         self._hook = threading.excepthook
         threading.excepthook = self._after_thread
-        for name in dict.fromkeys(names):
-            arguments = dict((options or {}).get(name, {}))
-            kind = LOGGER_TYPE_TO_CLASS[name]
-            try:
-                if kind is TensorBoardTracker:
-                    if resumed_at is not None:
-                        arguments["purge_step"] = resumed_at + 1
-                    tracker = kind(paths.tensorboard.name, paths.root, **arguments)
-                elif kind.requires_logging_directory:
-                    tracker = kind(project, paths.trackers, **arguments)
-                else:
-                    tracker = kind(project, **arguments)
-                tracker.start()
-                if resumed_at is None:
-                    _tell_settings(tracker, paths)
-            except Exception as error:  # each tracker has exceptions of its own
-                self.close()
-                raise UserError(f"The tracker {name!r} could not start ({error}). Leave it out, or mend it.") from error
-            self._trackers.append(tracker)
+        try:
+            for name in dict.fromkeys(names):
+                self._trackers.append(_start(name, paths, project, resumed_at, dict((options or {}).get(name, {}))))
+        except BaseException:  # Ctrl-C too: the hook isn't ours to keep
+            self.close()
+            raise
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Hand the numbers to every tracker; one that fails is warned of and dropped."""
@@ -105,6 +92,26 @@ class Trackers:
         """TensorBoard's writer gives its error to whoever writes next, so a traceback says nothing that `log` won't."""
         if not type(ended.thread).__module__.startswith("tensorboard."):
             self._hook(ended)
+
+
+def _start(name: str, paths: RunPaths, project: str, resumed_at: int | None, arguments: dict[str, Any]) -> Any:
+    """A tracker that has been told the settings of the run; UserError where it can't start."""
+    kind = LOGGER_TYPE_TO_CLASS[name]
+    try:
+        if kind is TensorBoardTracker:
+            if resumed_at is not None:
+                arguments["purge_step"] = resumed_at + 1
+            tracker = kind(paths.tensorboard.name, paths.root, **arguments)
+        elif kind.requires_logging_directory:
+            tracker = kind(project, paths.trackers, **arguments)
+        else:
+            tracker = kind(project, **arguments)
+        tracker.start()
+        if resumed_at is None:
+            _tell_settings(tracker, paths)
+    except Exception as error:  # each tracker has exceptions of its own
+        raise UserError(f"The tracker {name!r} could not start ({error}). Leave it out, or mend it.") from error
+    return tracker
 
 
 def _tell_settings(tracker: Any, paths: RunPaths) -> None:
