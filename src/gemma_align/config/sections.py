@@ -148,7 +148,7 @@ class TrainingConfig(Section):
     """Added to the root of the second moment."""
     max_grad_norm: Positive | None = 1.0
     """The gradient is scaled down to this norm over all trained weights; null: never."""
-    max_tokens_per_microbatch: Count = 384
+    max_tokens_per_microbatch: Count = 704
     """Sets the peak memory, changes no gradient. A longer example gets a microbatch of its own, and its activations are
     computed twice instead of kept."""
     gradient_checkpointing: bool = False

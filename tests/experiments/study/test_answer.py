@@ -51,6 +51,18 @@ def test_the_best_leads_and_what_is_worse_does_not():
     assert "by grpo" in found["words"][0]
 
 
+def test_what_the_best_gives_up_is_said_beside_it():
+    made = records(grpo=0.5)
+    for name, one in made.items():
+        if name.startswith("grpo"):
+            for found in one["models"].values():
+                found["columns"]["finished"] = [0.0] * 30 + [1.0] * (len(found["ids"]) - 30)
+    words = "\n".join(answer(study(), made, [])["tasks"]["clinical"]["words"])
+    assert "What grpo gives up, where others are shown to be better: finished 0.250" in words
+    assert "sft 1.000" in words
+    assert "gives up" not in "\n".join(answer(study(), records(grpo=0.5), [])["tasks"]["clinical"]["words"])
+
+
 def test_what_cannot_be_told_apart_is_said_and_the_cheapest_named():
     made = records(grpo=0.3)
     for seed in range(3):

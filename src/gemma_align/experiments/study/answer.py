@@ -123,7 +123,7 @@ class _Task:
             "matched": self._matched(),
             "stability": self._stability(),
             "words": [
-                *recommendation(self.task, primary, best.get(primary, self.names), self.comparison, costs),
+                *recommendation(self.task, self.measures, best.get(primary, self.names), self.comparison, costs),
                 *hacking_words(hacking, primary),
                 *cost_words(costs),
             ],

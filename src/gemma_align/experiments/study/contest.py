@@ -145,6 +145,17 @@ def statement(row: Row) -> Statement:
     return row.method or row.runs
 
 
+def beaten_by(comparison: Comparison, name: str, measure: str) -> list[str]:
+    """The methods that are shown to be better than this one on a measure."""
+    return [
+        winner
+        for pair in comparison.pairs
+        for row in pair.rows
+        if name in (pair.first, pair.second) and row.measure == measure
+        if (winner := statement(row).winner) is not None and winner != name
+    ]
+
+
 def leaders(comparison: Comparison, names: Sequence[str], measure: str, *, of_runs: bool = False) -> list[str]:
     """The methods that nothing beats on a measure, the best mean first; or the trained models, whatever a seed does."""
     means = {name: mean for name in names if (mean := mean_of(comparison, name, measure)) is not None}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gemma_align.evaluation.comparison import Comparison
-from gemma_align.experiments.study.contest import LEARNING, Outcome, leaders, mean_of, value_of
+from gemma_align.experiments.study.contest import LEARNING, Outcome, beaten_by, leaders, mean_of, value_of
 
 HACKING = {
     "not trained": "hardly moved from where it started, so it says nothing about hacking",
@@ -17,23 +17,29 @@ HACKING = {
 
 def recommendation(
     task: str,
-    measure: str,
+    measures: Sequence[str],
     best: Sequence[str],
     comparison: Comparison | None,
     costs: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
-    """Which method to take, and what can't be said."""
+    """Which method to take by the first measure, what it gives up in the others, and what can't be said."""
     if comparison is None or not best:
         return [f"{task}: one method alone says nothing about which to take."]
-    top = best[0]
+    top, measure = best[0], measures[0]
     lines = [f"{task}: the best {measure} is {_value(comparison, top, measure)} by {top}."]
     if len(best) > 1:
-        others = ", ".join(f"{name} {_value(comparison, name, measure)}" for name in best[1:])
-        lines.append(f"It can't be told from: {others}.")
+        lines.append(f"It can't be told from: {_listed(comparison, best[1:], measure)}.")
         paid = {name: costs[name]["seconds"] for name in best if name in costs}
         if len(paid) > 1:
             cheapest = min(paid, key=lambda name: paid[name])
             lines.append(f"Of these, {cheapest} cost least ({paid[cheapest] / 60:.0f} minutes of training).")
+    lost = [
+        f"{other} {_value(comparison, top, other)} ({_listed(comparison, names, other)})"
+        for other in measures[1:]
+        if (names := beaten_by(comparison, top, other))
+    ]
+    if lost:
+        lines.append(f"What {top} gives up, where others are shown to be better: {'; '.join(lost)}.")
     runs = leaders(comparison, list(best), measure, of_runs=True)
     if comparison.num_tests[1] and runs != list(best):
         rest = f", and can't be told from {', '.join(runs[1:])}" if len(runs) > 1 else ""
@@ -77,6 +83,10 @@ def claim_words(outcome: Outcome) -> str:
     of = "methods" if outcome.of_methods else "these runs"
     verdict = {True: "holds", False: "the opposite holds", None: "open"}[outcome.holds]
     return f"{verdict}: {what}, {sides} ({of}): {d.mean:+.3f}{interval}{p}"
+
+
+def _listed(comparison: Comparison, names: Sequence[str], measure: str) -> str:
+    return ", ".join(f"{name} {_value(comparison, name, measure)}" for name in names)
 
 
 def _value(comparison: Comparison, name: str, measure: str) -> str:
