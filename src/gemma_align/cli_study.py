@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gemma_align.errors import UserError
+
 study_app = typer.Typer(
     help="Compare methods over seeds at equal budget, and report.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -23,12 +25,17 @@ def study_run_command(
     only: Only = None,
     jobs: Annotated[int, typer.Option(min=1, help="Cells side by side, each with its share of the cores.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is left, and how long it may take.")] = False,
+    pilots: Annotated[
+        bool, typer.Option("--pilots", help="With --dry-run: try two updates of methods whose time isn't known yet.")
+    ] = False,
 ) -> None:
     """Do what is left of a study; the same command goes on where it was stopped. Ends with the report."""
     from gemma_align.experiments.study.run import plan_study, run_study
 
+    if pilots and not dry_run:
+        raise UserError("--pilots tells how long a study will take: give it together with --dry-run")
     if dry_run:
-        plan_study(file, out=out, only=only or ())
+        plan_study(file, out=out, only=only or (), pilots=pilots)
         return
     failed = run_study(file, out=out, jobs=jobs, only=only or ())
 

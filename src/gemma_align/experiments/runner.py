@@ -44,7 +44,9 @@ def run(config: Config, *, resume: bool = False) -> Path:
         with Interrupts(_GO_ON) as interrupts, start(config, resume=resume, interrupts=interrupts) as session:
             introduce(session)
             train(session)
-            report(session, evaluate_policies(session))
+            with session.diagnostics.afterwards("evaluation"):
+                evaluations = evaluate_policies(session)
+            report(session, evaluations)
     except AlreadyFinished as finished:
         Console(highlight=False).print(str(finished), soft_wrap=True)
     return Path(config.output_dir)

@@ -127,6 +127,17 @@ class Diagnostics:
                 self._stage, self._bars = "", []
 
     @contextmanager
+    def afterwards(self, name: str) -> Iterator[None]:
+        """Work that comes after the stages, such as the last evaluation; the log of times has it under this name."""
+        self._stage = name
+        self.timer.take()
+        try:
+            yield
+            self._write_times(self.timer.take(), {})
+        finally:
+            self._stage = ""
+
+    @contextmanager
     def bar(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar for anything else, such as an evaluation; the block gets a function to call with how many were done."""
         done = 0

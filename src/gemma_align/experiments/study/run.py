@@ -27,6 +27,7 @@ from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell, cells_of, done, in_archive
+from gemma_align.experiments.study.pilot import pilot
 from gemma_align.experiments.study.record import read_archive
 
 POLL_SECONDS = 0.1
@@ -131,9 +132,12 @@ def run_study(file: Path, *, out: Path | None, jobs: int, only: Sequence[str] = 
     return len(left)
 
 
-def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> None:
+def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = (), pilots: bool = False) -> None:
     """`--dry-run`: every cell, what is done, how long the rest will take as far as that is known, with commands; then
-    the memory that it will take, which is forecast method by method and takes up to a minute for each."""
+    the memory that it will take, which is forecast method by method and takes up to a minute for each.
+
+    With `pilots` two updates of each method of which no cell is done are made, and thrown away, to tell its time.
+    """
     plan, console = Plan(file, out, only), Console(highlight=False, soft_wrap=True)
     cells = plan.cells()
     spent = {cell.folder: cost for cell in cells if (cost := plan.cost(cell)) is not None}
@@ -141,6 +145,10 @@ def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> Non
     for cell in cells:
         if cell.folder in spent:
             known.setdefault((cell.task, cell.method), []).append(spent[cell.folder][0])
+    for cell in cells if pilots else ():
+        if (cell.task, cell.method) not in known:
+            console.print(f"tried for a moment, to tell how long it takes: {cell.name}")
+            known[cell.task, cell.method] = [pilot(cell).minutes]
     table = Table("cell", "state", "minutes", "peak GB", box=None, pad_edge=False)
     total, unknown = 0.0, 0
     for cell in cells:
@@ -160,10 +168,12 @@ def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = ()) -> Non
     if total:
         console.print(
             f"left: about {total:.0f} minutes, one after another, as cells of the same methods took (kept ones "
-            "perhaps on another machine)"
+            f"perhaps on another machine){' or pilots foretell' if pilots else ''}"
         )
     if unknown:
-        console.print(f"how long {unknown} cells take isn't known: none of their methods is done yet")
+        console.print(
+            f"how long {unknown} cells take isn't known, as none of their methods is done yet: --pilots tries them"
+        )
     todo = [cell for cell in cells if not plan.done(cell)]
     for cell in todo:
         console.print(shlex.join(["gemma-align", *cell.arguments]))
