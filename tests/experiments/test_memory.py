@@ -217,6 +217,24 @@ class TestForecast:
             (p.phase, p.num_bytes, p.by_kind) for p in watched(config, MEDIUM)
         ]
 
+    @pytest.mark.parametrize("method", ["grpo", "ppo"])
+    def test_more_rollouts_than_fill_two_microbatches_take_no_more(
+        self, method: Literal["grpo", "ppo"], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """But for the few numbers a token that are kept of each."""
+        monkeypatch.setattr(memory, "architecture", lambda spec: MEDIUM)
+        sections: dict[str, dict[str, object]] = {
+            "model": {"max_length": 640},
+            "training": {"max_tokens_per_microbatch": 700},
+            "rl": {"group_size": 12, "max_response_tokens": 100},
+        }
+        cut = by_phase(memory.forecast(configuration(method, **sections), "cpu", (memory.run_stages,)))
+        monkeypatch.setattr(steps, "microbatch_rows", lambda responses, _: [torch.arange(len(responses))])
+        whole = by_phase(memory.forecast(configuration(method, **sections), "cpu", (memory.run_stages,)))
+        assert cut.keys() == whole.keys()
+        for name, phase in whole.items():
+            assert 0.99 <= cut[name].peak_bytes / phase.peak_bytes <= 1, name
+
     def test_grows_with_the_budget(self) -> None:
         found = [
             by_phase(memory.forecast(configuration(training={"max_tokens_per_microbatch": budget}), "cpu"))

@@ -9,6 +9,7 @@ length for all rows that are decoded side by side.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Protocol, cast
 
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gemma_align.config import Config
+from gemma_align.core.packing import microbatch_rows
 from gemma_align.experiments.memory.tracker import ACTIVATIONS, OPTIMIZER, WEIGHTS
 from gemma_align.models.policy import Policy
 from gemma_align.models.reference import Reference
@@ -133,14 +135,18 @@ def _train_sampled(
     reference = Reference(policy.trainable())
     meter.mark(reference.state_dict().values(), WEIGHTS)
     training = config.training.model_copy(update={"batch_size": config.rl.num_prompts})
-    algorithm = make(policy, config, lambda: _longest_rollouts(policy, reference, config, meter), meter)
+    algorithm = make(policy, config, partial(_longest_rollouts, policy, reference, config, meter), meter)
     _update(policy, config.model_copy(update={"training": training}), meter, algorithm)
 
 
 def _longest_rollouts(
-    policy: Policy, reference: Reference, config: Config, meter: Meter
+    policy: Policy, reference: Reference, config: Config, meter: Meter, *, whole: bool = False
 ) -> tuple[Responses, Float[Tensor, "N T"]]:
-    """Samples what is as long as it may be, and reads it as the reference does."""
+    """Samples what is as long as it may be, and reads it as the reference does.
+
+    Gives back what fills two microbatches, and two passes without a gradient: more of them take more time and no more
+    memory. All of it where `whole`.
+    """
     rl = config.rl
     asked = [Example(id=str(n), prompt="") for n in range(rl.num_prompts)]
     meter.enter("rollouts")
@@ -150,11 +156,19 @@ def _longest_rollouts(
     mask = torch.ones(len(prompt_of), rl.max_response_tokens, dtype=torch.bool)
     prompt = (2,) * (config.model.max_length - rl.max_response_tokens)
     responses = Responses((prompt,) * rl.num_prompts, prompt_of, mask.long(), mask)
+    if not whole:
+        fullest = microbatch_rows(responses, max(config.training.max_tokens_per_microbatch, policy.max_tokens))[:2]
+        responses = responses.select(torch.cat(fullest).sort().values)
     with torch.no_grad(), reference.in_place():
         return responses, policy.logprobs(responses, rl.temperature)
 
 
-Roll = Callable[[], tuple[Responses, Float[Tensor, "N T"]]]
+class Roll(Protocol):
+    """`_longest_rollouts` of a run."""
+
+    def __call__(self, *, whole: bool = False) -> tuple[Responses, Float[Tensor, "N T"]]:
+        """The responses, and their log-probabilities under the reference."""
+        ...
 
 
 class _LongestRollouts(GRPO):
@@ -177,7 +191,8 @@ class _LongestJudged(PPO):
     """The same, and the critic reads them."""
 
     def __init__(self, policy: Policy, config: Config, roll: Roll, meter: Meter) -> None:
-        super().__init__(policy, cast(Roller, None), config.rl, config.ppo, seed=config.seed)
+        once = config.ppo.model_copy(update={"num_passes": 1})  # each takes what the first one took
+        super().__init__(policy, cast(Roller, None), config.rl, once, seed=config.seed)
         self._roll = roll
         meter.mark(self.own.weights.values(), WEIGHTS)
 
@@ -198,7 +213,7 @@ class _LongestBest(Rejection):
         self._roll, self._each = roll, config.rl.group_size
 
     def prepare(self, examples: Sequence[Example]) -> Batch:
-        responses, _ = self._roll()
+        responses, _ = self._roll(whole=True)
         return Batch(responses.select(torch.arange(0, len(responses), self._each)))
 
     def told(self) -> tuple[dict[str, float], float]:
