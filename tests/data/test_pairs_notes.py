@@ -70,7 +70,7 @@ def test_a_corruption_differs_in_one_place_and_depends_on_the_seed_alone(index: 
         end = next(i for i in range(len(note) + 1) if note[len(note) - i - 1 :] != corruption.text[-i - 1 :])
         assert start >= before
         assert len(note) - end - start < 40  # one word, name or number
-    assert difflib.SequenceMatcher(None, note, found[0].text).ratio() > 0.5
+    assert difflib.SequenceMatcher(None, note, found[0].text, autojunk=False).ratio() > 0.5
 
 
 @settings(max_examples=100, deadline=None)
