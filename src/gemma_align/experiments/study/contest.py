@@ -145,26 +145,25 @@ def statement(row: Row) -> Statement:
     return row.method or row.runs
 
 
-def beaten_by(comparison: Comparison, name: str, measure: str) -> list[str]:
-    """The methods that are shown to be better than this one on a measure."""
+def _defeats(comparison: Comparison, measure: str, of_runs: bool) -> list[tuple[str, str]]:
+    """(winner, loser) wherever one is shown to be better."""
     return [
-        winner
+        (winner, pair.first if winner == pair.second else pair.second)
         for pair in comparison.pairs
         for row in pair.rows
-        if name in (pair.first, pair.second) and row.measure == measure
-        if (winner := statement(row).winner) is not None and winner != name
+        if row.measure == measure and (winner := (row.runs if of_runs else statement(row)).winner) is not None
     ]
+
+
+def beaten_by(comparison: Comparison, name: str, measure: str) -> list[str]:
+    """The methods that are shown to be better than this one on a measure."""
+    return [winner for winner, loser in _defeats(comparison, measure, of_runs=False) if loser == name]
 
 
 def leaders(comparison: Comparison, names: Sequence[str], measure: str, *, of_runs: bool = False) -> list[str]:
     """The methods that nothing beats on a measure, the best mean first; or the trained models, whatever a seed does."""
     means = {name: mean for name in names if (mean := mean_of(comparison, name, measure)) is not None}
-    beaten: set[str] = set()
-    for pair in comparison.pairs:
-        for row in pair.rows:
-            said = row.runs if of_runs else statement(row)
-            if row.measure == measure and (winner := said.winner) is not None:
-                beaten.add(pair.first if winner == pair.second else pair.second)
+    beaten = {loser for _, loser in _defeats(comparison, measure, of_runs)}
     sign = -1 if direction(measure).better == "lower" else 1
     return sorted((name for name in means if name not in beaten), key=lambda name: -sign * means[name])
 

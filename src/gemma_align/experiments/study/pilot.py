@@ -10,7 +10,7 @@ import math
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +24,6 @@ from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell
 
 UPDATES = 2  # the first one also warms up kernels and allocator
-STAGE_PHASES = {*TRAINING, "eval", "checkpoint", "total"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +37,14 @@ class Pilot:
 def pilot(cell: Cell) -> Pilot:
     """Does the short one in a folder that is gone afterwards. UserError if it fails."""
     with TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "run"
+        short = replace(cell, folder=Path(temporary) / "run", overrides=(*cell.overrides, *_shortened(cell.config)))
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "gemma_align", *_arguments(cell, folder)], capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, "-m", "gemma_align", *short.arguments], capture_output=True, text=True)
         took = time.monotonic() - began
         if done.returncode:
             last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-3:])
             raise UserError(f"{cell.name}: a short trial of it failed (status {done.returncode}):\n{last}")
-        paths = RunPaths(folder / cell.task if cell.evaluate else folder)
+        paths = RunPaths(short.results)
         times, metrics = read_lines(paths.timings), read_lines(paths.metrics)
         num_report = _num_examples(paths, cell.config)
     seconds = took + seconds_to_go(cell.config, times, metrics, num_report, trained=not cell.evaluate)
@@ -77,28 +74,19 @@ def seconds_to_go(
         total += (whole - len(updates)) * sum(updates[-1].get(phase, 0.0) for phase in TRAINING)
         total += (_num_evaluations(stage, whole, every) - shown) * evaluations / shown
     measured = min(num_report, config.evaluation.num_rows)
-    last = sum(
-        value
-        for record in times
-        for phase, value in record["seconds"].items()
-        if phase not in STAGE_PHASES and ": " in phase
-    )
+    last = sum(value for record in times for phase, value in record["seconds"].items() if ": " in phase)
     return total + last * (num_report / measured - 1)
 
 
-def _arguments(cell: Cell, folder: Path) -> list[str]:
-    short = [
-        f"evaluation.num_examples={cell.config.evaluation.num_rows}",
+def _shortened(config: Config) -> list[str]:
+    return [
+        f"evaluation.num_examples={config.evaluation.num_rows}",
         "checkpoint.reuse_stages=false",
         "tracking.tensorboard=false",
         "tracking.trackers=[]",
         f"training.max_steps={UPDATES}",
-        *(f"stages.{i}.training.max_steps={UPDATES}" for i in range(len(cell.config.stages))),
+        *(f"stages.{i}.training.max_steps={UPDATES}" for i in range(len(config.stages))),
     ]
-    config = ["--config", str(cell.source), *cell.overrides]
-    if cell.evaluate:
-        return ["evaluate", "--task", cell.task, "--out", str(folder), *config, *short[:1]]
-    return ["run", *config, *short, f"output_dir={folder}"]
 
 
 def _num_updates(config: Config, stage: Stage, metrics: list[dict[str, Any]]) -> int:
