@@ -26,7 +26,7 @@ from gemma_align.experiments.run_dir import RunDir
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.unfinished import unfinished
 from gemma_align.models.policy import Policy
-from gemma_align.trainers.checkpointing import latest_checkpoint, load_checkpoint_state
+from gemma_align.trainers.checkpointing import LoopState, latest_checkpoint, load_checkpoint_state
 
 FORMAT = 2
 _SECTIONS = {"sft": ("training",), "dpo": ("training", "dpo")}  # what decides a supervised stage beside its data
@@ -89,8 +89,8 @@ class KeptStages:
         """What is kept of the run's first stages, as many as there are; never the last: a run does something itself."""
         for count in range(min(self.num_supervised, len(self._config.stages) - 1), 0, -1):
             folder = self.folder(count)
-            if (newest := _checked(folder)) is not None:
-                return Found(folder, load_checkpoint_state(newest).step)
+            if (state := _checked(folder)) is not None:
+                return Found(folder, state.step)
         return None
 
     def take(self, run: RunDir, found: Found) -> str:
@@ -136,8 +136,8 @@ class KeptStages:
         }
 
 
-def _checked(folder: Path) -> Path | None:
-    """The good checkpoint of stages that are kept whole; None where they aren't."""
+def _checked(folder: Path) -> LoopState | None:
+    """The state that kept stages ended in; None where they aren't whole."""
     paths = RunPaths(folder)
     if not all(path.exists() for path in (*_logs(paths), *_folders(paths))):
         return None
@@ -146,7 +146,7 @@ def _checked(folder: Path) -> Path | None:
         if newest is None:
             return None
         state = load_checkpoint_state(newest)
-        return newest if damaged_log(folder, state.logs, state.log_sums) is None else None
+        return state if damaged_log(folder, state.logs, state.log_sums) is None else None
     except (CheckpointError, RunDirError):
         return None
 
