@@ -31,13 +31,13 @@ from gemma_align.data.splits import hashed
 from gemma_align.data.tasks import load_task
 from gemma_align.evaluation.statistics import mean_interval
 from gemma_align.experiments.files import write_json
+from gemma_align.models.heap import keep_heap_compact
 from gemma_align.models.policy import Policy
 from gemma_align.models.reference import Reference
 from gemma_align.rewards.clinical import ClinicalReward
 from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.trainers.grpo import GRPO
 from gemma_align.trainers.loop import Loop
-from gemma_align.trainers.memory import keep_heap_compact
 from gemma_align.trainers.ppo import PPO
 from gemma_align.trainers.rollouts import Roller
 from gemma_align.trainers.stability import READ, SIGNALS, Monitor

@@ -11,9 +11,9 @@ from benchmarks.programs.rates import measure
 from gemma_align.config.methods import DPOConfig
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.core.padding import padded
+from gemma_align.models.heap import keep_heap_compact
 from gemma_align.models.reference import Reference
 from gemma_align.trainers.dpo import DPO
-from gemma_align.trainers.memory import keep_heap_compact
 from gemma_align.types import Example, Responses
 
 

@@ -13,11 +13,11 @@ from gemma_align.config import RewardConfig, RLConfig
 from gemma_align.config.methods import GRPOConfig, PPOConfig
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.data.templates import PromptFormat
+from gemma_align.models.heap import keep_heap_compact
 from gemma_align.models.policy import Policy
 from gemma_align.models.reference import Reference
 from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.trainers.grpo import GRPO
-from gemma_align.trainers.memory import keep_heap_compact
 from gemma_align.trainers.ppo import PPO
 from gemma_align.trainers.rollouts import Roller
 from gemma_align.types import Answer, Example, Responses

@@ -11,7 +11,7 @@ from benchmarks.programs.rates import measure
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.data.collate import collate
 from gemma_align.data.templates import Fitted
-from gemma_align.trainers.memory import keep_heap_compact
+from gemma_align.models.heap import keep_heap_compact
 from gemma_align.trainers.sft import SFT
 from gemma_align.types import Example, Responses
 

@@ -21,9 +21,9 @@ from peft.utils import load_peft_weights
 from benchmarks.programs.child import versions
 from benchmarks.programs.profile import maybe_profile
 from gemma_align.config import LoraConfig, ModelConfig, TrainingConfig
+from gemma_align.models.heap import release_free_memory
 from gemma_align.models.policy import Policy
 from gemma_align.trainers.loop import Loop, Update
-from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.schedule import batch_indices
 from gemma_align.types import Algorithm, Example
 

@@ -16,8 +16,8 @@ from benchmarks.programs.profile import maybe_profile
 from benchmarks.programs.rates import measure
 from gemma_align.core.masking import masked_sum
 from gemma_align.core.packing import microbatch_rows
+from gemma_align.models.heap import keep_heap_compact
 from gemma_align.models.policy import Policy
-from gemma_align.trainers.memory import keep_heap_compact
 from gemma_align.types import Responses
 
 

@@ -36,30 +36,26 @@ def separately(model, responses):
     return rows
 
 
-def packed(model, responses):
-    row = pack(responses, torch.device("cpu"))
-    mask = attention.PackedMask(row.groups)
-    logits = (
-        model(
-            input_ids=row.ids[None],
-            position_ids=row.positions[None],
-            attention_mask={"full_attention": mask, "sliding_attention": mask},
-            use_cache=False,
-        )
-        .logits[0]
-        .log_softmax(-1)
-    )
-    return row.scatter(logits[row.predictors].gather(1, responses.ids[responses.mask][:, None])[:, 0])
+def packed(model, responses, multiple=1):
+    row = pack(responses, torch.device("cpu"), multiple)
+    states = model.model(
+        input_ids=row.ids[None],
+        position_ids=row.positions[None],
+        attention_mask={"full_attention": row, "sliding_attention": row},
+        use_cache=False,
+    ).last_hidden_state[0]
+    assert len(states) == len(row.predictors)
+    logits = model.lm_head(states).log_softmax(-1)
+    return row.scatter(logits.gather(1, row.targets[:, None])[:, 0])
 
 
-@pytest.fixture
-def models():
-    """transformers' model, and the same weights behind packed attention and lean modules; layers alternate between a
-    window of 16 tokens and full attention."""
-    attention.register()
-    plain = tiny_model(VOCAB)
+@pytest.fixture(params=[4, 3], ids=["the last layer looks at everything", "the last layer has a window"])
+def models(request):
+    """transformers' model, and the same weights behind lean modules; layers alternate between a window of 16 tokens and
+    full attention."""
+    plain = tiny_model(VOCAB, num_layers=request.param)
+    assert plain.config.layer_types[-1] == ("sliding_attention" if request.param % 2 else "full_attention")
     lean = copy.deepcopy(plain)
-    lean.config._attn_implementation = attention.IMPLEMENTATION
     make_lean(lean)
     return plain, lean
 
@@ -70,13 +66,18 @@ GROUPS = {
     "several responses of unequal length": [(6, [3, 9, 1])],
     "a prompt longer than the window, responses that cross it": [(40, [20, 1, 7])],
     "many prompts": [(3, [5]), (25, [2, 30]), (17, [1]), (8, [1, 1])],
+    "responses without a token": [(6, [0]), (4, [3, 0, 2]), (5, [0, 0])],
+    "a prompt of one token": [(1, [4, 2])],
 }
 
 
+@pytest.mark.parametrize("order", ["by prompt", "mixed"])
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS.keys())
-def test_packed_rows_equal_separate_forwards(models, groups):
+def test_packed_rows_equal_separate_forwards(models, groups, order):
     plain, lean = models
     responses = random_responses(groups)
+    if order == "mixed":
+        responses = responses.select(torch.randperm(len(responses), generator=torch.Generator().manual_seed(2)))
     weights = torch.randn(responses.ids.shape, generator=torch.Generator().manual_seed(1))
     results = []
     for model, function in ((plain, separately), (lean, packed)):
@@ -88,6 +89,15 @@ def test_packed_rows_equal_separate_forwards(models, groups):
         results.append((logprobs.detach(), embeddings.grad))
     torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-3, atol=1e-4)
+
+
+def test_what_fills_a_row_up_changes_nothing(models):
+    _, lean = models
+    responses = random_responses(GROUPS["many prompts"])
+    row = pack(responses, torch.device("cpu"), 32)
+    assert len(row.ids) % 32 == 0
+    assert len(row.predictors) > int(responses.mask.sum())
+    torch.testing.assert_close(packed(lean, responses, 32), packed(lean, responses))
 
 
 def test_responses_of_one_prompt_do_not_see_each_other(models):

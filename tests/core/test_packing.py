@@ -28,6 +28,7 @@ def test_two_responses_share_a_prompt_and_lose_their_last_token():
     # 4 is predicted by the prompt's last token, 5 by 4; 8 by the prompt 9; 6 by the prompt's last, 7 by 6, 1 by 7
     assert row.predictors.tolist() == [2, 3, 6, 2, 4, 5]
     assert [(g.start, g.end, g.input_lengths) for g in row.groups] == [(0, 6, (1, 2)), (6, 7, (0,))]
+    assert [(g.responses, g.lengths) for g in row.groups] == [((0, 2), (2, 3)), ((1,), (1,))]
 
 
 def test_scatter_puts_values_where_the_mask_is_true_and_zero_elsewhere():
@@ -39,6 +40,7 @@ def test_an_empty_response_takes_no_place():
     row = pack(responses([[1, 2]], [(0, []), (0, [5])]), CPU)
     assert row.ids.tolist() == [1, 2]
     assert row.predictors.tolist() == [1]
+    assert row.groups[0].responses == (1,)
 
 
 problems = st.integers(1, 6).flatmap(

@@ -42,6 +42,7 @@ class ScriptedPolicy:
 
     def logprobs(self, responses, temperature=1.0):
         assert not torch.is_grad_enabled()
+        assert not self.inside  # the sampler has given its copy of the weights back
         weights = responses.ids.float()  # a word's id is its length, so examples differ
         return torch.where(responses.mask, -self.nats * weights, 0.0)
 
@@ -138,10 +139,10 @@ def test_decoding_is_greedy_and_recorded():
     assert not policy.inside
 
 
-def test_progress_reports_every_chunk():
+def test_progress_reports_every_chunk_of_responses_and_then_of_references():
     told = []
     run(progress=lambda done, total: told.append((done, total)))
-    assert told == [(2, 3), (3, 3)]
+    assert told == [(2, 6), (3, 6), (5, 6), (6, 6)]
 
 
 def test_few_shot_puts_examples_before_the_prompt_and_cuts_made_up_ones():

@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rotary_pos_emb
 
 from gemma_align.core import matmul
 from gemma_align.core.matmul import _FrozenLinear, linear
-from gemma_align.models.lean import LeanLinear, LeanMLP, LeanRMSNorm, _GatedGelu, _RMSNorm, make_lean
+from gemma_align.models.lean import LeanLinear, LeanMLP, LeanRMSNorm, _GatedGelu, _RMSNorm, _Rotation, make_lean
 from gemma_align.models.tiny import tiny_model
 
 
@@ -45,7 +45,18 @@ def test_gradchecks():
     weight = torch.randn(4, 5, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda t: _RMSNorm.apply(t, scale, 1e-6), (x,))
     assert torch.autograd.gradcheck(_GatedGelu.apply, (x, up))
+    states, angles = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True), torch.rand(3, 3).double()
+    cos, sin = torch.cat([angles, angles], -1).cos(), torch.cat([angles, angles], -1).sin()
+    assert torch.autograd.gradcheck(lambda t: _Rotation.apply(t, cos, sin), (states,))
     assert torch.autograd.gradcheck(lambda t: _FrozenLinear.apply(t, weight), (x,))
+
+
+def test_rotation_equals_transformers():
+    model = tiny_model(200).model
+    heads = torch.randn(1, 2, 7, model.config.head_dim)
+    cos, sin = model.rotary_emb(heads, torch.arange(40, 47)[None], "full_attention")
+    rotated, _ = apply_rotary_pos_emb(heads, heads, cos, sin)
+    torch.testing.assert_close(_Rotation.apply(heads, cos[:, None], sin[:, None]), rotated)
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 5), (3, 5), (2, 3, 5), (0, 5)])
@@ -104,7 +115,7 @@ def test_a_frozen_linear_keeps_nothing_and_a_norm_keeps_its_input():
     assert sorted(t.numel() for t in kept) == [6, 48, x.numel()]
 
 
-def test_only_gemmas_own_leaf_modules_are_exchanged():
+def test_only_gemmas_own_modules_are_exchanged():
     class Mine(nn.Linear):
         pass
 

@@ -1,30 +1,18 @@
 """Attention over a packed row: no padding, no mask over the whole row, each response sees its prompt and itself.
 
-Registered with transformers under the name `packed`, so that Gemma's own attention module calls it. A call that
-carries a `PackedMask` is computed group by group with scaled-dot-product attention; any other call is transformers'
-own `sdpa`, so `generate` and every other use of the model work as before.
+Each prompt with its responses is computed by itself with scaled-dot-product attention. In a model's last layer nobody
+reads the states of a prompt but its last one, so there the queries are those of the predictors alone.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from jaxtyping import Float
+from torch import Tensor
 
-from gemma_align.core.packing import Group
-
-IMPLEMENTATION = "packed"
-
-
-class PackedMask:
-    """Stands where transformers expects an attention mask, and says how the row is divided."""
-
-    def __init__(self, groups: tuple[Group, ...]) -> None:
-        self.groups = groups
+from gemma_align.core.packing import Group, PackedRow
 
 
 @lru_cache(maxsize=256)
@@ -54,62 +42,80 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, first: int, window: int |
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
 
 
+def _side_by_side(rows: Sequence[Tensor]) -> Tensor:
+    """(1, heads, tokens, D) each -> (rows, heads, most tokens, D). Padding comes last, so causality alone keeps every
+    real token from seeing it; its own outputs are cut off afterwards."""
+    longest = max(row.shape[2] for row in rows)
+    return torch.cat([F.pad(row, (0, 0, 0, longest - row.shape[2])) for row in rows])
+
+
+def _after_prompt(prompt: Tensor, rows: Tensor) -> Tensor:
+    """Keys or values: the prompt's (1, heads, P, D) before each of the rows' (B, heads, T, D)."""
+    return torch.cat([prompt.expand(len(rows), -1, -1, -1), rows], dim=2)
+
+
+def _by_response(t: Tensor, group: Group) -> Tensor:
+    """Keys or values (1, heads, tokens, D) of a group -> (responses, heads, P + most tokens, D), prompt before each."""
+    if len(group.responses) == 1:
+        return t
+    prompt, *rows = t.split([group.prompt_length, *group.input_lengths], dim=2)
+    return _after_prompt(prompt, _side_by_side(rows))
+
+
 def _group_attention(
     query: Tensor, key: Tensor, value: Tensor, group: Group, window: int | None, scaling: float
 ) -> list[Tensor]:
     """Outputs for the group's tokens in row order, each (1, heads, tokens, D). The arguments are the group's alone."""
-    lengths = [length for length in group.input_lengths if length]
+    size, lengths = group.prompt_length, [length for length in group.input_lengths if length]
     if len(lengths) <= 1:  # prompt and response are one plain causal sequence
         return [_attend(query, key, value, 0, window, scaling)]
-
-    # The responses side by side as a batch, padded to the longest of the group; padding comes last, so causality
-    # alone keeps every real token from seeing it, and its own outputs are cut off below.
-    size, longest = group.prompt_length, max(lengths)
-
-    def parts(t: Tensor) -> tuple[Tensor, Tensor]:
-        """The prompt's, and the responses' as a batch. Split in one go: the gradient of each slice would be a tensor of
-        the whole row's size."""
-        prompt, *responses = t.split([size, *lengths], dim=2)
-        return prompt, torch.cat([F.pad(r, (0, 0, 0, longest - r.shape[2])) for r in responses])
-
-    def after_prompt(prompt: Tensor, responses: Tensor) -> Tensor:
-        return torch.cat([prompt.expand(len(lengths), -1, -1, -1), responses], dim=2)
-
-    (query, queries), (key, keys), (value, values) = parts(query), parts(key), parts(value)
+    # Split in one go: the gradient of each slice would be a tensor of the whole row's size.
+    (query, *queries), (key, *keys), (value, *values) = (t.split([size, *lengths], dim=2) for t in (query, key, value))
     answer = _attend(query, key, value, 0, window, scaling)
-    out = _attend(queries, after_prompt(key, keys), after_prompt(value, values), size, window, scaling)
+    keys, values = _after_prompt(key, _side_by_side(keys)), _after_prompt(value, _side_by_side(values))
+    out = _attend(_side_by_side(queries), keys, values, size, window, scaling)
     return [answer, *(row[:, :, :length] for row, length in zip(out.split(1), lengths, strict=True))]
 
 
 def packed_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Any,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """The attention function transformers calls. query: (1, heads, L, D), key and value: (1, kv_heads, L, D).
-
-    Returns (1, L, heads, D).
-    """
-    if not isinstance(attention_mask, PackedMask):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    groups = attention_mask.groups
-    sizes = [group.end - group.start for group in groups]
+    query: Float[Tensor, "1 heads L D"],
+    key: Float[Tensor, "1 kv_heads L D"],
+    value: Float[Tensor, "1 kv_heads L D"],
+    row: PackedRow,
+    window: int | None,
+    scaling: float,
+) -> Float[Tensor, "1 heads L D"]:
+    """What each token of the row takes from those before it in its prompt and response, at most `window` back."""
+    sizes = [group.end - group.start for group in row.groups]
     queries, keys, values = (t.split(sizes, dim=2) for t in (query, key, value))
     pieces = [
         piece
-        for group, q, k, v in zip(groups, queries, keys, values, strict=True)
-        for piece in _group_attention(q, k, v, group, sliding_window, scale)
+        for group, q, k, v in zip(row.groups, queries, keys, values, strict=True)
+        for piece in _group_attention(q, k, v, group, window, scaling)
     ]
-    return torch.cat(pieces, dim=2).transpose(1, 2), None
+    return torch.cat(pieces, dim=2)
 
 
-def register() -> None:
-    """Makes `packed` known to transformers; harmless to repeat."""
-    AttentionInterface.register(IMPLEMENTATION, packed_attention)
-    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+def predictor_attention(
+    query: Float[Tensor, "1 heads M D"],
+    key: Float[Tensor, "1 kv_heads L D"],
+    value: Float[Tensor, "1 kv_heads L D"],
+    row: PackedRow,
+    window: int | None,
+    scaling: float,
+) -> Float[Tensor, "1 heads M D"]:
+    """`packed_attention` at `row.predictors` alone, whose queries are given; zeros for those that nothing reads."""
+    length_of = {n: length for group in row.groups for n, length in zip(group.responses, group.lengths, strict=True)}
+    order = sorted(length_of)  # as the predictors stand: a response's together, the responses by number
+    *queries, unread = query.split([*(length_of[n] for n in order), query.shape[2] - sum(length_of.values())], dim=2)
+    query_of = dict(zip(order, queries, strict=True))
+    sizes = [group.end - group.start for group in row.groups]
+    found: dict[int, Tensor] = {}
+    for group, k, v in zip(row.groups, key.split(sizes, dim=2), value.split(sizes, dim=2), strict=True):
+        if group.responses:
+            mine = _side_by_side([query_of[n] for n in group.responses])
+            first = group.prompt_length - 1  # the prompt's last token predicts a response's first
+            out = _attend(mine, _by_response(k, group), _by_response(v, group), first, window, scaling)
+            for n, answer, length in zip(group.responses, out.split(1), group.lengths, strict=True):
+                found[n] = answer[:, :, :length]
+    return torch.cat([*(found[n] for n in order), torch.zeros_like(unread)], dim=2)

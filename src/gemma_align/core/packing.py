@@ -19,11 +19,17 @@ from gemma_align.types import Responses
 
 @dataclass(frozen=True)
 class Group:
-    """Where one prompt and the inputs of its responses lie in the row."""
+    """Where one prompt and the inputs of its responses lie in the row. Responses without a token are not in it."""
 
     start: int
     prompt_length: int
-    input_lengths: tuple[int, ...]  # of each response, without its last token
+    responses: tuple[int, ...]  # which ones they are
+    lengths: tuple[int, ...]  # tokens of each; the last one of them is not in the row
+
+    @property
+    def input_lengths(self) -> tuple[int, ...]:
+        """Tokens of each response that lie in the row."""
+        return tuple(length - 1 for length in self.lengths)
 
     @property
     def end(self) -> int:
@@ -70,16 +76,16 @@ def pack(responses: Responses, device: torch.device, multiple: int = 1) -> Packe
         start, size = len(ids), len(prompt)
         ids += prompt
         positions += range(size)
-        for n in rows:
-            if lengths[n]:
-                first = len(ids)
-                inputs = tokens[n][:-1]
-                ids += inputs
-                positions += range(size, size + len(inputs))
-                predictors[n] = [start + size - 1, *range(first, first + len(inputs))]
-        groups.append(Group(start, size, tuple(max(lengths[n] - 1, 0) for n in rows)))
+        answers = tuple(n for n in rows if lengths[n])
+        for n in answers:
+            first = len(ids)
+            inputs = tokens[n][:-1]
+            ids += inputs
+            positions += range(size, size + len(inputs))
+            predictors[n] = [start + size - 1, *range(first, first + len(inputs))]
+        groups.append(Group(start, size, answers, tuple(lengths[n] for n in answers)))
     if filling := -len(ids) % multiple:
-        groups.append(Group(len(ids), filling, ()))
+        groups.append(Group(len(ids), filling, (), ()))
         ids += [0] * filling
         positions += range(filling)
     wanted = [index for row in predictors for index in row]

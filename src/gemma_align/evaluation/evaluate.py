@@ -16,8 +16,9 @@ from gemma_align.data.fewshot import few_shot as with_shots
 from gemma_align.data.fewshot import first_answer
 from gemma_align.data.splits import hashed
 from gemma_align.evaluation.fingerprint import fingerprint
+from gemma_align.evaluation.likelihood import Likelihood, Scorer, likelihoods
 from gemma_align.evaluation.statistics import Interval, mean_interval, ratio_interval
-from gemma_align.types import Example, Policy, Responses, Rollouts, Sampling, Split, Task
+from gemma_align.types import Example, Rollouts, Sampling, Split, Task
 
 CHUNK = 2  # examples handed over at a time, in multiples of the rows decoded side by side: ended rows are refilled
 Timer = Callable[[str], AbstractContextManager[None]]
@@ -41,16 +42,12 @@ class _Format(Protocol):
     def response_ids(self, text: str) -> tuple[int, ...]: ...
 
 
-class EvaluatedPolicy(Policy, Protocol):
+class EvaluatedPolicy(Scorer, Protocol):
     """What evaluation needs of a policy beyond scoring and sampling."""
 
     @property
     def prompt_format(self) -> _Format:
         """How examples become prompts."""
-        ...
-
-    def encode(self, examples: Sequence[Example]) -> Responses:
-        """The reference responses, one an example, in order."""
         ...
 
     def sampling(self) -> AbstractContextManager[None]:
@@ -168,7 +165,7 @@ def evaluate(
             the references aren't scored then.
         confidence: of the intervals.
         seed: of the intervals' resampling and of the choice of worked examples.
-        progress: called with responses done and responses in all, `num_responses`.
+        progress: called with what is done and what there is to do, `num_steps`.
         timer: `timer(part)` is entered around each part of the work: "generate", "references" (their loss) and
             "measure".
 
@@ -188,24 +185,38 @@ def evaluate(
     # Long prompts first: similar lengths share a pass, and what doesn't fit into memory fails at once
     order = sorted(range(len(asked)), key=lambda i: -len(asked[i].prompt))
     greedy = Sampling(max_tokens=max_new_tokens, temperature=0.0, seed=seed)
-    total = num_responses(len(asked), num_samples)
+    chunks = [order[start : start + CHUNK * num_rows] for start in range(0, len(order), CHUNK * num_rows)]
+    done, total = 0, num_steps(len(asked), num_samples, references=draw is None)
+
+    def advance(steps: int) -> None:
+        nonlocal done
+        done += steps
+        if progress is not None:
+            progress(done, total)
+
     drawn: dict[int, _Drawn] = {}
+    scored = [Likelihood()] * len(asked)
     samples: list[tuple[str, ...]] = []
-    with torch.no_grad(), policy.sampling():
-        for start in range(0, len(order), CHUNK * num_rows):
-            chunk = order[start : start + CHUNK * num_rows]
-            drawn.update(zip(chunk, _draw(policy, [asked[i] for i in chunk], greedy, timer, draw), strict=True))
-            if progress is not None:
-                progress(len(drawn), total)
-        for start in range(0, len(asked) if num_samples else 0, SAMPLED):
-            own = replace(greedy, temperature=temperature, seed=hashed(seed, "samples", start))
-            with timer("generate"):
-                texts = policy.generate(asked[start : start + SAMPLED], num_samples, own).texts
-            samples += [tuple(texts[i : i + num_samples]) for i in range(0, len(texts), num_samples)]
-            if progress is not None:
-                progress(len(asked) + len(samples) * num_samples, total)
+    with torch.no_grad():
+        with policy.sampling():
+            for chunk in chunks:
+                drawn.update(zip(chunk, _draw(policy, [asked[i] for i in chunk], greedy, timer, draw), strict=True))
+                advance(len(chunk))
+            for start in range(0, len(asked) if num_samples else 0, SAMPLED):
+                own = replace(greedy, temperature=temperature, seed=hashed(seed, "samples", start))
+                with timer("generate"):
+                    texts = policy.generate(asked[start : start + SAMPLED], num_samples, own).texts
+                samples += [tuple(texts[i : i + num_samples]) for i in range(0, len(texts), num_samples)]
+                advance(len(texts))
+        # Not while the sampler's copy of the weights is kept: scoring reads the weights themselves, and both at once
+        # would be the most memory that a run ever takes.
+        for chunk in chunks if draw is None else ():
+            with timer("references"):
+                for i, found in zip(chunk, likelihoods(policy, [asked[i] for i in chunk]), strict=True):
+                    scored[i] = found
+            advance(len(chunk))
     with timer("measure"):
-        kept = tuple(_records(policy, task, examples, asked, [drawn[i] for i in range(len(order))], samples))
+        kept = tuple(_records(policy, task, examples, asked, [drawn[i] for i in range(len(order))], scored, samples))
     decoding = {"temperature": 0.0, "max_new_tokens": max_new_tokens, "few_shot": few_shot, "seed": seed}
     if num_samples:
         decoding |= {"num_samples": num_samples, "sampling_temperature": temperature}
@@ -225,47 +236,30 @@ def evaluate(
     )
 
 
-def num_responses(num_examples: int, num_samples: int) -> int:
-    """Responses that an evaluation measures."""
-    return num_examples * (1 + num_samples)
+def num_steps(num_examples: int, num_samples: int, *, references: bool) -> int:
+    """What `progress` counts: responses drawn and, with `references`, references scored."""
+    return num_examples * (1 + num_samples + references)
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """What the policy said to one example, and how it scored the reference."""
+    """What the policy said to one example."""
 
     text: str
     finished: bool
     num_tokens: int
-    loss: float | None
-    loss_tokens: int
-    preferred: float | None
 
 
 def _draw(
     policy: EvaluatedPolicy, asked: Sequence[Example], greedy: Sampling, timer: Timer, draw: Draw | None
 ) -> list[_Drawn]:
-    scored: list[tuple[float, int] | None] = [None] * len(asked)
-    preferred: list[float | None] = [None] * len(asked)
     if draw is not None:
         rollouts = draw(policy, asked, greedy, timer)
     else:
         with timer("generate"):
             rollouts = policy.generate(asked, 1, greedy)
-        with timer("references"):
-            scored = _nats(policy, asked)
-            preferred = _preferences(policy, asked, scored)
     num_tokens = rollouts.responses.mask.sum(dim=1).tolist()
-    rows = zip(
-        rollouts.texts,
-        rollouts.finished.tolist(),
-        num_tokens,
-        [None if found is None else found[0] / found[1] for found in scored],
-        [0 if found is None else found[1] for found in scored],
-        preferred,
-        strict=True,
-    )
-    return [_Drawn(*row) for row in rows]
+    return [_Drawn(*row) for row in zip(rollouts.texts, rollouts.finished.tolist(), num_tokens, strict=True)]
 
 
 def _records(
@@ -274,6 +268,7 @@ def _records(
     examples: Sequence[Example],
     asked: Sequence[Example],
     drawn: Sequence[_Drawn],
+    scored: Sequence[Likelihood],
     sampled: Sequence[tuple[str, ...]],
 ) -> list[Record]:
     """`asked` are the examples as the policy reads them; measures know nothing of worked examples before the prompt.
@@ -290,9 +285,9 @@ def _records(
     if task.measure_samples is not None and samples:
         for mine, found in zip(measures, task.measure_samples(examples, samples), strict=True):
             mine |= found
-    for mine, d in zip(measures, drawn, strict=True):
-        if d.preferred is not None:
-            mine["preference_accuracy"] = d.preferred
+    for mine, likelihood in zip(measures, scored, strict=True):
+        if likelihood.preferred is not None:
+            mine["preference_accuracy"] = likelihood.preferred
     return [
         Record(
             id=example.id,
@@ -302,44 +297,12 @@ def _records(
             finished=drawn[i].finished,
             num_tokens=drawn[i].num_tokens,
             measures=_finite(measures[i], example.id),
-            response_loss=drawn[i].loss,
-            response_tokens=drawn[i].loss_tokens,
+            response_loss=scored[i].loss,
+            response_tokens=scored[i].num_tokens,
             samples=samples[i] if samples else (),
         )
         for i, example in enumerate(examples)
     ]
-
-
-def _preferences(
-    policy: EvaluatedPolicy, examples: Sequence[Example], scored: Sequence[tuple[float, int] | None]
-) -> list[float | None]:
-    """1 where the chosen response is likelier than the rejected one, log-probabilities summed over tokens (what DPO
-    raises; Rafailov et al. 2023, eq. 7 without a reference), 0.5 where equal, else 0; None without a pair.
-
-    `scored` are the nats of the chosen ones.
-    """
-    rejected = [replace(e, response=e.rejected if e.response is not None else None) for e in examples]
-    return [
-        None if chosen is None or other is None else 0.5 if chosen[0] == other[0] else float(chosen[0] < other[0])
-        for chosen, other in zip(scored, _nats(policy, rejected), strict=True)
-    ]
-
-
-def _nats(policy: EvaluatedPolicy, examples: Sequence[Example]) -> list[tuple[float, int] | None]:
-    """-log p(response | prompt) in nats, and the tokens of the response; None without one."""
-    found: list[tuple[float, int] | None] = [None] * len(examples)
-    having = [i for i, example in enumerate(examples) if example.response is not None]
-    if not having:
-        return found
-    responses = policy.encode([examples[i] for i in having])
-    mask = responses.mask.cpu()
-    nats = torch.where(mask, -policy.logprobs(responses).cpu().double(), 0.0).sum(dim=1)
-    tokens = mask.sum(dim=1)
-    assert len(tokens) == len(having), "the policy encodes one response an example"
-    for i, total, count in zip(having, nats.tolist(), tokens.tolist(), strict=True):
-        if count:
-            found[i] = (total, count)
-    return found
 
 
 def _finite(measures: Mapping[str, float], example_id: str) -> dict[str, float]:

@@ -33,10 +33,11 @@ from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.run_rules import refuse_foreign, resumes
 from gemma_align.experiments.subject import Subject, open_subject, subject_model
+from gemma_align.models.heap import keep_heap_compact
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.diagnostics import Diagnostics
-from gemma_align.trainers.memory import keep_heap_compact, peak_rss_gb
+from gemma_align.trainers.memory import peak_rss_gb
 
 SUMMARY = "summary.json"
 _NOTE = "# Of an evaluation: of a configuration only what is said here played a part. Stages and training did not.\n"

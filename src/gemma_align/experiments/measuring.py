@@ -15,16 +15,16 @@ from gemma_align.config import Config
 from gemma_align.data.splits import subset
 from gemma_align.data.task import LoadedTask
 from gemma_align.evaluation.best_of import BestOf
-from gemma_align.evaluation.evaluate import Draw, Evaluation, evaluate, num_responses
+from gemma_align.evaluation.evaluate import Draw, Evaluation, evaluate, num_steps
 from gemma_align.evaluation.names import best_of_name
 from gemma_align.evaluation.results import records, to_json
 from gemma_align.evaluation.table import results_table, samples
 from gemma_align.experiments.files import json_text, write_json
 from gemma_align.experiments.run_dir import RunDir
+from gemma_align.models.heap import release_free_memory
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.diagnostics import Diagnostics, PhaseTimes
-from gemma_align.trainers.memory import release_free_memory
 
 
 def measure(
@@ -59,7 +59,7 @@ def measure(
         with diagnostics.timer(f"{model}: {part}"), times(part):
             yield
 
-    with diagnostics.bar(title, num_responses(len(examples), num_samples)) as advance:
+    with diagnostics.bar(title, num_steps(len(examples), num_samples, references=draw is None)) as advance:
         done = 0
 
         def progress(so_far: int, _total: int) -> None:

@@ -28,11 +28,11 @@ from gemma_align.experiments.stage_encoder import encoder_folder, fit_encoder_on
 from gemma_align.experiments.stage_kept import KeptStages
 from gemma_align.experiments.stage_pairs import with_pairs
 from gemma_align.experiments.subject import reward_policy
+from gemma_align.models.heap import keep_heap_compact
 from gemma_align.models.policy import Policy
 from gemma_align.rewards.build import open_reward
 from gemma_align.trainers.checkpointing import LoopState, newest_state
 from gemma_align.trainers.diagnostics import Diagnostics, check_trackers
-from gemma_align.trainers.memory import keep_heap_compact
 
 
 @dataclass

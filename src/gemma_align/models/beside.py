@@ -54,8 +54,8 @@ class Beside(nn.Module):
         """Whose base model it is."""
         return self._policy[0]
 
-    def hidden(self, row: PackedRow) -> Float[Tensor, "L H"]:
-        """The last layer's states along a row that the policy packed; differentiable in our matrices."""
+    def hidden(self, row: PackedRow) -> Float[Tensor, "M H"]:
+        """The last layer's states of the predictors of a row that the policy packed; differentiable in our matrices."""
         policy = self.policy
         was_training = policy.model.training
         with ExitStack() as stack:

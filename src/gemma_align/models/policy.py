@@ -15,7 +15,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from gemma_align.config import ModelConfig, load_config
-from gemma_align.core import attention
 from gemma_align.core.logprobs import Entropy, token_logprobs
 from gemma_align.core.packing import PackedRow, join, microbatch_rows, pack
 from gemma_align.data.collate import Encoder
@@ -25,6 +24,7 @@ from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.models.adapters import load_adapter, save_adapter
 from gemma_align.models.checkpoints import CheckpointInfo, load_checkpoint, resolve_device, resolve_precision
 from gemma_align.models.decoder import Decoder
+from gemma_align.models.heap import release_free_memory
 from gemma_align.models.lean import make_lean
 from gemma_align.models.quiet import quiet
 from gemma_align.models.rollout import generate
@@ -57,7 +57,6 @@ class Policy:
         max_tokens: int = 1024,
         num_rows: int = 16,
     ) -> None:
-        attention.register()
         self.model = model
         self.tokenizer = tokenizer
         self.prompt_format = prompt_format
@@ -70,7 +69,6 @@ class Policy:
         self._sampling = False
         self.model.eval()  # all of it: PEFT's wrapper says it trains while the modules in it don't
         make_lean(self.causal_lm)
-        self.causal_lm.config._attn_implementation = attention.IMPLEMENTATION
 
     @classmethod
     def load(cls, config: ModelConfig, *, device: str | None = None, **kwargs: Any) -> "Policy":
@@ -181,13 +179,12 @@ class Policy:
         """All responses in one row, as `hidden` takes it."""
         return pack(responses, self.device, SIZE_MULTIPLE)
 
-    def hidden(self, row: PackedRow) -> Float[Tensor, "L H"]:
-        """The last layer's states along a row, with the model as it is set."""
-        mask = attention.PackedMask(row.groups)
+    def hidden(self, row: PackedRow) -> Float[Tensor, "M H"]:
+        """The last layer's states of a row's predictors, with the model as it is set."""
         states: Tensor = self.causal_lm.model(
             input_ids=row.ids[None],
             position_ids=row.positions[None],
-            attention_mask=dict.fromkeys(set(self.causal_lm.config.layer_types), mask),
+            attention_mask=dict.fromkeys(set(self.causal_lm.config.layer_types), row),
             use_cache=False,
         ).last_hidden_state
         return states[0]
@@ -215,7 +212,7 @@ class Policy:
             again = num_recomputed(len(row.ids), self._recompute_above, len(layers))
             for i, layer in enumerate(layers):  # the first ones: backward comes to them when the others' are free
                 layer.gradient_checkpointing = i < again
-        hidden = self.hidden(row).index_select(0, row.predictors)
+        hidden = self.hidden(row)
         logprobs, entropies = token_logprobs(
             hidden, self.causal_lm.lm_head.weight, row.targets, temperature=temperature, entropy=entropy
         )
@@ -238,6 +235,7 @@ class Policy:
         finally:
             self._sampling = False
             self._decoder = None
+            release_free_memory()
 
     @torch.no_grad()
     def generate(
@@ -269,6 +267,8 @@ class Policy:
             num_rows=self.num_rows,
             sample_ids=sample_ids,
         )
+        del decoder
+        release_free_memory()  # what comes next reads the weights themselves, whose pages were away meanwhile
         prompt_of = torch.arange(len(prompts)).repeat_interleave(num_samples)
         lengths = out.mask.sum(dim=1).tolist()
         rows = [row[:length] for row, length in zip(out.ids.tolist(), lengths, strict=True)]

@@ -55,4 +55,4 @@ class OwnCritic(nn.Module):
 
     def _one_pass(self, responses: Responses) -> Float[Tensor, "N T"]:
         row = self.beside.policy.pack(responses)
-        return row.scatter(self.head(self.beside.hidden(row).index_select(0, row.predictors)))
+        return row.scatter(self.head(self.beside.hidden(row)))

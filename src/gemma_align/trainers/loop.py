@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from gemma_align.config import TrainingConfig
 from gemma_align.core.packing import microbatch_rows
 from gemma_align.data.splits import hashed
+from gemma_align.models.heap import release_free_memory
 from gemma_align.trainers.loop_state import LoopState
-from gemma_align.trainers.memory import release_free_memory
 from gemma_align.trainers.processes import (
     MAX,
     combine,

@@ -99,8 +99,8 @@ def main() -> None:
     from gemma_align.experiments.memory.forecast import run_stages
     from gemma_align.experiments.memory.shapes import LongestPrompts
     from gemma_align.experiments.memory.steps import evaluate, full_responses
+    from gemma_align.models.heap import keep_heap_compact, release_free_memory
     from gemma_align.models.policy import Policy
-    from gemma_align.trainers.memory import keep_heap_compact, release_free_memory
 
     config = Config.model_validate_json(sys.stdin.read())
     keep_heap_compact()

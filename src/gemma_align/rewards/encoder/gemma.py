@@ -71,4 +71,4 @@ class Gemma(nn.Module):
     def _states(self, responses: Responses) -> Float[Tensor, "N H"]:
         row = self.policy.pack(responses)
         ends = responses.mask.sum(dim=1).cumsum(dim=0).to(self.device) - 1  # of each response among the predictors
-        return self.beside.hidden(row)[row.predictors[ends]].float()
+        return self.beside.hidden(row)[ends].float()
