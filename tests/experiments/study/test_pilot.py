@@ -7,7 +7,7 @@ import pytest
 from gemma_align.config import load_config
 from gemma_align.errors import UserError
 from gemma_align.experiments.study.cells import Cell
-from gemma_align.experiments.study.pilot import pilot, seconds_to_go
+from gemma_align.experiments.study.pilot import Pilot, pilot, seconds_to_go
 from gemma_align.experiments.study.run import plan_study
 
 RUN = """
@@ -85,7 +85,7 @@ def test_a_plan_with_pilots_knows_every_time(tmp_path, monkeypatch, capsys):
 
     def made_up(cell):
         tried.append(cell.name)
-        return type("Pilot", (), {"minutes": 7.0})
+        return Pilot(minutes=7.0, peak_gb=2.6)
 
     monkeypatch.setattr("gemma_align.experiments.study.run.pilot", made_up)
     monkeypatch.setattr("gemma_align.experiments.study.run._memory", lambda cell: "not known")
@@ -93,6 +93,7 @@ def test_a_plan_with_pilots_knows_every_time(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert tried == ["clinical, base, untuned", "clinical, staged, seed 0"]
     assert "left: about 21 minutes" in said
+    assert said.count("about 7.0  about 2.6") == 3
     assert "not known yet" not in said
     plan_study(file, out=Path(tmp_path / "out"))
     assert "--pilots tries them" in capsys.readouterr().out

@@ -133,32 +133,34 @@ def run_study(file: Path, *, out: Path | None, jobs: int, only: Sequence[str] = 
 
 
 def plan_study(file: Path, *, out: Path | None, only: Sequence[str] = (), pilots: bool = False) -> None:
-    """`--dry-run`: every cell, what is done, how long the rest will take as far as that is known, with commands; then
-    the memory that it will take, which is forecast method by method and takes up to a minute for each.
+    """`--dry-run`: every cell, what is done, what time and memory the rest will take as far as that is known, with
+    commands; then the most memory that it can take, which is forecast method by method, up to a minute for each.
 
-    With `pilots` two updates of each method of which no cell is done are made, and thrown away, to tell its time.
+    With `pilots` two updates of each method of which no cell is done are made, and thrown away, to tell what it takes.
     """
     plan, console = Plan(file, out, only), Console(highlight=False, soft_wrap=True)
     cells = plan.cells()
     spent = {cell.folder: cost for cell in cells if (cost := plan.cost(cell)) is not None}
-    known: dict[tuple[str, str], list[float]] = {}
+    known: dict[tuple[str, str], list[tuple[float, float]]] = {}  # by task and method, as `spent`
     for cell in cells:
         if cell.folder in spent:
-            known.setdefault((cell.task, cell.method), []).append(spent[cell.folder][0])
+            known.setdefault((cell.task, cell.method), []).append(spent[cell.folder])
     for cell in cells if pilots else ():
         if (cell.task, cell.method) not in known:
             console.print(f"tried for a moment, to tell how long it takes: {cell.name}")
-            known[cell.task, cell.method] = [pilot(cell).minutes]
+            tried = pilot(cell)
+            known[cell.task, cell.method] = [(tried.minutes, tried.peak_gb)]
     table = Table("cell", "state", "minutes", "peak GB", box=None, pad_edge=False)
     total, unknown = 0.0, 0
     for cell in cells:
-        times = known.get((cell.task, cell.method))
+        others = known.get((cell.task, cell.method))
         if cell.folder in spent:
             minutes, peak = spent[cell.folder]
             table.add_row(cell.name, "done" if cell.finished else "kept", f"{minutes:.1f}", f"{peak:.1f}")
-        elif times:
-            total += statistics.median(times)
-            table.add_row(cell.name, "to do", f"about {statistics.median(times):.1f}", "")
+        elif others:
+            minutes, peak = map(statistics.median, zip(*others, strict=True))
+            total += minutes
+            table.add_row(cell.name, "to do", f"about {minutes:.1f}", f"about {peak:.1f}")
         else:
             unknown += 1
             table.add_row(cell.name, "to do", "not known yet", "")
