@@ -218,7 +218,7 @@ def test_samples_do_not_depend_on_how_many_rows_are_decoded_and_share_no_random_
         )  # fmt: skip
         groups = list(zip(policy.calls, [s.seed for s in policy.seen if isinstance(s, Sampling)], strict=True))
         drawn.append(groups[-2:])
-        assert reached[-1] == (60, 60)
+        assert reached[-1] == (80, 80)  # a greedy response and two samples of each, and its reference
         assert [done for done, _ in reached] == sorted({done for done, _ in reached})
     assert drawn[0] == drawn[1]
     (first, one), (second, other) = drawn[0]

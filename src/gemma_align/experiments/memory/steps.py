@@ -264,10 +264,10 @@ def evaluate(policy: Policy, config: Config, meter: Meter) -> None:
     untuned = [torch.empty_like(weight) for weight in beside]
     meter.mark(untuned, WEIGHTS)
     examples = [Example(id=str(n), prompt="") for n in range(settings.num_rows)]
-    with policy.sampling(), torch.no_grad():
+    with torch.no_grad():
         meter.enter("generation")
         policy.generate(examples, 1, Sampling(max_tokens=config.max_new_tokens, temperature=0.0))
-        meter.enter("scoring")
+        meter.enter("scoring")  # when the sampler's copy of the weights is gone
         policy.logprobs(full_responses(row_lengths(policy.max_tokens, policy.max_length)))
 
 
