@@ -72,6 +72,8 @@ def test_a_folder_is_found_again_until_its_own_settings_change(file):
     assert before.items() <= after.items()
     (file.parent / "run.yml").write_text(RUN + "checkpoint: {every: 5}\ntracking: {tensorboard: false}\n")
     assert {(c.method, c.seed, c.candidate): c.folder for c in cells(file)} == after
+    (file.parent / "run.yml").write_text(RUN + "training: {max_tokens_per_microbatch: 77}\n")  # rounding alone
+    assert {(c.method, c.seed, c.candidate): c.folder for c in cells(file)} == after
     (file.parent / "run.yml").write_text(RUN + "training: {weight_decay: 0.1}\n")
     changed = {(c.method, c.seed, c.candidate): c.folder for c in cells(file)}
     assert changed["base", 3, None] == after["base", 3, None]  # which doesn't look at it
@@ -204,6 +206,14 @@ def test_every_shipped_study_is_valid(path):
     plan = Plan(path, None)
     assert plan.cells()
     assert set(plan.study.measures) == set(plan.study.tasks)
+
+
+def test_what_is_kept_of_the_shipped_study_belongs_to_cells_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEMMA_ALIGN_DATA", str(tmp_path))  # read when a cell is done, not when it is named
+    plan = Plan(ROOT / "configs" / "studies" / "clinical.yml", tmp_path)
+    trained = {name for name in plan.kept if "untuned" not in name}
+    assert trained
+    assert trained <= {cell.folder.name for cell in plan.cells() if plan.kept_as_is(cell)}
 
 
 @pytest.mark.slow

@@ -20,6 +20,9 @@ from gemma_align.experiments.config_diff import FREE, flat_settings
 from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
 
+# How a batch is split for the memory at hand changes the rounding of a cell's numbers and nothing else
+SPLIT = "training.max_tokens_per_microbatch"
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -210,6 +213,6 @@ def same_settings(cell: Cell, config_yaml: str) -> bool:
 
 def _decides(name: str, config: Config, evaluate: bool) -> bool:
     """Whether a setting has a part in a cell's numbers; of an evaluation's, only what an evaluation looks at has."""
-    free = any(name == other or name.startswith(f"{other}.") for other in FREE)
+    free = name == SPLIT or any(name == other or name.startswith(f"{other}.") for other in FREE)
     looked_at = ("task", "model", "data", "evaluation", *(["reward"] if config.evaluation.best_of else []))
     return not free and (not evaluate or name.split(".")[0] in looked_at)
