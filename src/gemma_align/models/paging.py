@@ -14,8 +14,9 @@ _MADV_PAGEOUT = 21  # Linux 5.4; of asm-generic/mman-common.h
 def page_out(weights: Iterable[Tensor]) -> None:
     """Ask the system to drop these weights' pages until they are read again. Linux; elsewhere nothing happens.
 
-    Safe for any memory: pages that are no unchanged copy of a file stay, or go to swap where there is some. Reading a
-    page again costs a fault, and the disk only if the file has left the system's cache meanwhile.
+    Safe for any memory: pages that are no unchanged copy of a file stay, or go to swap where there is some, and pages
+    that another process has mapped too stay (they count in the resident memory of both, and are there once). Reading
+    a page again costs a fault, and the disk only if the file has left the system's cache meanwhile.
     """
     if sys.platform != "linux":
         return
