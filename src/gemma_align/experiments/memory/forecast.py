@@ -4,6 +4,7 @@ So it follows the code, and needs neither the weights nor a card. What a tracker
 stated allowance on a card, and compared with a measurement on a CPU.
 """
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -105,6 +106,7 @@ def run_stages(policy: Policy, config: Config, meter: Meter) -> None:
         training = staged.training
         policy.recompute_above(0 if training.gradient_checkpointing else training.max_tokens_per_microbatch)
         TRAIN[stage.method](policy, staged, meter)
+        gc.collect()  # what a stage leaves in cycles goes now, and not in whichever phase the collector comes round
 
 
 def forecast(
