@@ -4,8 +4,9 @@
           + (response tokens x head x passes) / rate at the head's shapes
 
 A pass is forward, or backward to the activations (frozen weights need no gradient; the adapters' own few operations
-are left out). A prompt counts once however many responses share it, padding not at all, and the last token of a
-response predicts nothing and doesn't go through the blocks. Attention counts the keys a token may see.
+are left out). A prompt counts once however many responses share it, and so do tokens that all of them begin with;
+padding doesn't count, and the last token of a response predicts nothing and doesn't go through the blocks. Attention
+counts the keys a token may see.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,18 +64,24 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A prompt and the lengths of its responses, in tokens."""
+    """A prompt and the lengths of its responses, in tokens, of which all share the first `common`."""
 
     prompt: int
     responses: tuple[int, ...]
+    common: int = 0
 
     @property
     def positions(self) -> list[int]:
         """Of every token that goes through the blocks."""
-        found = list(range(self.prompt))
+        found = list(range(self.prompt + self.common))
         for length in self.responses:
-            found += range(self.prompt, self.prompt + max(length - 1, 0))
+            found += range(self.prompt + self.common, self.prompt + max(length - 1, 0))
         return found
+
+    @property
+    def num_predicted(self) -> int:
+        """Response tokens, those that all share counted once."""
+        return sum(self.responses) - self.common * (len(self.responses) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ class Work:
 def work(shape: Shape, groups: Sequence[Group]) -> Work:
     """One pass over all groups."""
     positions = [p for group in groups for p in group.positions]
-    responses = sum(sum(group.responses) for group in groups)
+    responses = sum(group.num_predicted for group in groups)
     return Work(
         block_tokens=len(positions),
         head_tokens=responses,

@@ -15,13 +15,17 @@ VOCAB = 200
 
 
 def random_responses(groups, seed=0):
-    """groups: (prompt length, response lengths) pairs."""
+    """groups: prompt length, response lengths, and how many tokens all responses begin with (0 if left out)."""
     generator = torch.Generator().manual_seed(seed)
-    prompts = tuple(tuple(torch.randint(5, VOCAB, (size,), generator=generator).tolist()) for size, _ in groups)
-    lengths = torch.tensor([length for _, answers in groups for length in answers])
-    prompt_of = torch.tensor([p for p, (_, answers) in enumerate(groups) for _ in answers])
+    prompts = tuple(tuple(torch.randint(5, VOCAB, (size,), generator=generator).tolist()) for size, *_ in groups)
+    lengths = torch.tensor([length for _, answers, *_ in groups for length in answers])
+    prompt_of = torch.tensor([p for p, (_, answers, *_) in enumerate(groups) for _ in answers])
     mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
-    ids = torch.randint(5, VOCAB, mask.shape, generator=generator) * mask
+    ids = torch.randint(5, VOCAB, mask.shape, generator=generator)
+    for p, (_, _, *common) in enumerate(groups):
+        rows = (prompt_of == p).nonzero()[:, 0]
+        ids[rows, : sum(common)] = ids[rows[0], : sum(common)].clone()
+    ids *= mask
     return Responses(prompts, prompt_of, ids, mask)
 
 
@@ -68,6 +72,9 @@ GROUPS = {
     "many prompts": [(3, [5]), (25, [2, 30]), (17, [1]), (8, [1, 1])],
     "responses without a token": [(6, [0]), (4, [3, 0, 2]), (5, [0, 0])],
     "a prompt of one token": [(1, [4, 2])],
+    "responses that begin alike": [(6, [8, 5], 3), (4, [3, 9, 1]), (7, [6, 6, 9], 1)],
+    "a beginning longer than the window": [(9, [25, 30, 22], 20), (1, [24, 19], 18)],
+    "one response begins another, two are the same": [(5, [4, 9], 9), (8, [7, 7], 7), (3, [1, 5], 5)],
 }
 
 

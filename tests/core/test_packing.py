@@ -1,10 +1,11 @@
 """Rows without padding: what they hold, how they are split, and that nothing is lost on the way."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemma_align.core.packing import join, microbatch_rows, pack
+from gemma_align.core.packing import common_beginning, join, microbatch_rows, pack
 from gemma_align.types import Responses
 
 CPU = torch.device("cpu")
@@ -29,6 +30,38 @@ def test_two_responses_share_a_prompt_and_lose_their_last_token():
     assert row.predictors.tolist() == [2, 3, 6, 2, 4, 5]
     assert [(g.start, g.end, g.input_lengths) for g in row.groups] == [(0, 6, (1, 2)), (6, 7, (0,))]
     assert [(g.responses, g.lengths) for g in row.groups] == [((0, 2), (2, 3)), ((1,), (1,))]
+
+
+def test_what_all_responses_to_a_prompt_begin_with_is_computed_once():
+    row = pack(responses([[1, 2], [9]], [(0, [4, 5, 6]), (1, [3, 3]), (0, [4, 5, 7, 8])]), CPU)
+    assert row.ids.tolist() == [1, 2, 4, 5, 7, 9, 3]  # 6, 8 and the last 3 predict nothing
+    assert row.positions.tolist() == [0, 1, 2, 3, 4, 0, 1]
+    # 4 and 5 are predicted by 2 and 4, once; then 5 predicts the first response's 6; 9 predicts 3 and 3 predicts 3
+    assert row.predictors.tolist() == [1, 2, 3, 5, 6, 3, 4]
+    assert row.targets.tolist() == [4, 5, 6, 3, 3, 7, 8]
+    assert row.scatter(torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])).tolist() == [
+        pytest.approx([0.1, 0.2, 0.3, 0.0]),
+        pytest.approx([0.4, 0.5, 0.0, 0.0]),
+        pytest.approx([0.1, 0.2, 0.6, 0.7]),
+    ]
+    assert (row.groups[0].prompt_length, row.groups[0].lengths, row.groups[0].num_common) == (4, (1, 2), 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "common"),
+    [
+        ([], []),
+        ([[1, 2]], []),
+        ([[1, 2, 3], [1, 2, 4]], [1, 2]),
+        ([[1, 2], [1, 2, 3]], [1]),  # the last token of a response isn't in the row
+        ([[1, 2], [1, 2]], [1]),
+        ([[5], [5]], []),
+        ([[1, 2, 3], [1, 2, 3], [1, 4, 3]], [1]),
+        ([[1, 2], [3, 2]], []),
+    ],
+)
+def test_common_beginnings(rows, common):
+    assert common_beginning(rows) == common
 
 
 def test_scatter_puts_values_where_the_mask_is_true_and_zero_elsewhere():
@@ -63,6 +96,19 @@ def test_microbatches_hold_every_response_once_and_keep_to_the_budget(problem):
         tokens = sum(len(prompts[p]) for p in used) + sum(len(answers[n][1]) for n in rows.tolist())
         assert tokens <= budget or len(rows) == 1
         assert len(pack(whole.select(rows), CPU).ids) <= max(tokens, 1)
+
+
+@given(problems)
+def test_every_token_is_predicted_from_the_one_before_it_at_its_place(problem):
+    prompts, answers, multiple = problem
+    whole = responses(prompts, answers)
+    row = pack(whole, CPU, multiple)
+    assert torch.equal(row.targets[row.sources], whole.ids[whole.mask])
+    before = [[*prompts[p], *tokens][len(prompts[p]) - 1 : -1] for p, tokens in answers if tokens]
+    places = [len(prompts[p]) - 1 + t for p, tokens in answers for t in range(len(tokens))]
+    predictors = row.predictors[row.sources]
+    assert row.ids[predictors].tolist() == [token for tokens in before for token in tokens]
+    assert row.positions[predictors].tolist() == places
 
 
 @given(problems)

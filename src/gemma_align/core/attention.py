@@ -105,17 +105,26 @@ def predictor_attention(
     scaling: float,
 ) -> Float[Tensor, "1 heads M D"]:
     """`packed_attention` at `row.predictors` alone, whose queries are given; zeros for those that nothing reads."""
-    length_of = {n: length for group in row.groups for n, length in zip(group.responses, group.lengths, strict=True)}
-    order = sorted(length_of)  # as the predictors stand: a response's together, the responses by number
-    *queries, unread = query.split([*(length_of[n] for n in order), query.shape[2] - sum(length_of.values())], dim=2)
+    num_of = {  # predictors of each response, which stand together, the responses by number
+        n: length + (group.num_common if n == group.responses[0] else 0)
+        for group in row.groups
+        for n, length in zip(group.responses, group.lengths, strict=True)
+    }
+    order = sorted(num_of)
+    *queries, unread = query.split([*(num_of[n] for n in order), query.shape[2] - sum(num_of.values())], dim=2)
     query_of = dict(zip(order, queries, strict=True))
     sizes = [group.end - group.start for group in row.groups]
     found: dict[int, Tensor] = {}
     for group, k, v in zip(row.groups, key.split(sizes, dim=2), value.split(sizes, dim=2), strict=True):
-        if group.responses:
-            mine = _side_by_side([query_of[n] for n in group.responses])
-            first = group.prompt_length - 1  # the prompt's last token predicts a response's first
-            out = _attend(mine, _by_response(k, group), _by_response(v, group), first, window, scaling)
-            for n, answer, length in zip(group.responses, out.split(1), group.lengths, strict=True):
-                found[n] = answer[:, :, :length]
+        if not group.responses:
+            continue
+        head, mine = group.responses[0], [query_of[n] for n in group.responses]
+        common, mine[0] = mine[0].split([group.num_common, group.lengths[0]], dim=2)
+        last = group.prompt_length - 1  # predicts the first token that is a response's own
+        out = _attend(_side_by_side(mine), _by_response(k, group), _by_response(v, group), last, window, scaling)
+        for n, answer, length in zip(group.responses, out.split(1), group.lengths, strict=True):
+            found[n] = answer[:, :, :length]
+        if group.num_common:
+            begun = _attend(common, k, v, last - group.num_common, window, scaling)
+            found[head] = torch.cat([begun, found[head]], dim=2)
     return torch.cat([*(found[n] for n in order), torch.zeros_like(unread)], dim=2)

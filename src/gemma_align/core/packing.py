@@ -5,6 +5,9 @@
 Positions restart after the prompt for each of its responses, and attention (`core/attention.py`) lets a response see
 its prompt and itself only, so every token's hidden state is the one it would have in a row of its own. The last
 token of a response predicts nothing and is not in the row at all. SFT is the case of one response a prompt.
+
+Tokens that all responses to a prompt begin with are computed once too, as if they belonged to the prompt: a pair of a
+note and the same note with one thing made false is alike up to that thing.
 """
 
 from collections.abc import Sequence
@@ -22,9 +25,10 @@ class Group:
     """Where one prompt and the inputs of its responses lie in the row. Responses without a token are not in it."""
 
     start: int
-    prompt_length: int
+    prompt_length: int  # with the tokens that all responses begin with
     responses: tuple[int, ...]  # which ones they are
-    lengths: tuple[int, ...]  # tokens of each; the last one of them is not in the row
+    lengths: tuple[int, ...]  # tokens of each after the common ones; the last one of them is not in the row
+    num_common: int = 0  # tokens that all responses begin with
 
     @property
     def input_lengths(self) -> tuple[int, ...]:
@@ -39,18 +43,21 @@ class Group:
 
 @dataclass(frozen=True)
 class PackedRow:
-    """One row of L tokens and where the log-probabilities of its M response tokens come from and go to."""
+    """One row of L tokens, and where the log-probabilities of its responses' K tokens, M different ones, come from and
+    go to."""
 
     ids: Int[Tensor, "L"]
     positions: Int[Tensor, "L"]
     groups: tuple[Group, ...]
     predictors: Int[Tensor, "M"]  # index in the row of the token whose hidden state predicts response token m
-    targets: Int[Tensor, "M"]  # response token m; beyond the mask's entries only filling, as in `predictors`
-    mask: Bool[Tensor, "N T"]  # where response token m goes, row by row
+    targets: Int[Tensor, "M"]  # response token m; the last ones may be filling that nothing reads, as in `predictors`
+    sources: Int[Tensor, "K"]  # which m each of the mask's entries is, row by row
+    mask: Bool[Tensor, "N T"]
 
     def scatter(self, values: Float[Tensor, "M"]) -> Float[Tensor, "N T"]:
         """Per-token values back to (N, T), 0 where the mask is False."""
-        return torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device).masked_scatter(self.mask, values)
+        found = torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device)
+        return found.masked_scatter(self.mask, values.index_select(0, self.sources))
 
 
 def pack(responses: Responses, device: torch.device, multiple: int = 1) -> PackedRow:
@@ -69,27 +76,45 @@ def pack(responses: Responses, device: torch.device, multiple: int = 1) -> Packe
     ids: list[int] = []
     positions: list[int] = []
     groups: list[Group] = []
-    predictors: list[list[int]] = [[] for _ in tokens]
+    place_of: dict[int, tuple[Group, int]] = {}  # of a response: its group, and where its own inputs begin
     for prompt, rows in zip(responses.prompt_ids, members, strict=True):
         if not rows:
             continue
-        start, size = len(ids), len(prompt)
-        ids += prompt
-        positions += range(size)
         answers = tuple(n for n in rows if lengths[n])
+        common = common_beginning([tokens[n] for n in answers])
+        start, size = len(ids), len(prompt) + len(common)
+        own_lengths = tuple(lengths[n] - len(common) for n in answers)
+        group = Group(start, size, answers, own_lengths, len(common))
+        groups.append(group)
+        ids += [*prompt, *common]
+        positions += range(size)
         for n in answers:
-            first = len(ids)
-            inputs = tokens[n][:-1]
+            place_of[n] = group, len(ids)
+            inputs = tokens[n][len(common) : -1]
             ids += inputs
             positions += range(size, size + len(inputs))
-            predictors[n] = [start + size - 1, *range(first, first + len(inputs))]
-        groups.append(Group(start, size, answers, tuple(lengths[n] for n in answers)))
     if filling := -len(ids) % multiple:
         groups.append(Group(len(ids), filling, (), ()))
         ids += [0] * filling
         positions += range(filling)
-    wanted = [index for row in predictors for index in row]
-    unread = [0] * (-len(wanted) % multiple)
+
+    predictors: list[int] = []
+    targets: list[int] = []
+    sources: list[int] = []
+    common_at: dict[int, int] = {}  # where the predictors of a group's common tokens stand, by the group's start
+    for n in sorted(place_of):
+        group, first = place_of[n]
+        k = group.num_common
+        last = group.start + group.prompt_length - 1  # predicts the first token that is a response's own
+        if n == group.responses[0]:
+            common_at[group.start] = len(predictors)
+            predictors += range(last - k, last)
+            targets += tokens[n][:k]
+        sources += range(common_at[group.start], common_at[group.start] + k)
+        sources += range(len(predictors), len(predictors) + lengths[n] - k)
+        predictors += [last, *range(first, first + lengths[n] - k - 1)]
+        targets += tokens[n][k:]
+    unread = [0] * (-len(predictors) % multiple)
 
     def on_device(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.long, device=device)
@@ -98,10 +123,21 @@ def pack(responses: Responses, device: torch.device, multiple: int = 1) -> Packe
         ids=on_device(ids),
         positions=on_device(positions),
         groups=tuple(groups),
-        predictors=on_device(wanted + unread),
-        targets=on_device([token for row in tokens for token in row] + unread),
+        predictors=on_device(predictors + unread),
+        targets=on_device(targets + unread),
+        sources=on_device(sources),
         mask=responses.mask.to(device),
     )
+
+
+def common_beginning(rows: Sequence[list[int]]) -> list[int]:
+    """Tokens that several responses all begin with; the last one of each stays its own, since it isn't in the row."""
+    if len(rows) < 2:
+        return []
+    first, last = min(rows), max(rows)  # whatever lies between these in order begins as both do
+    shortest = min(map(len, rows)) - 1
+    differing = (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: min(next(differing, shortest), shortest)]
 
 
 def microbatch_rows(responses: Responses, max_tokens: int, *, whole_prompts: bool = False) -> list[Int[Tensor, "_"]]:

@@ -61,7 +61,12 @@ def full_responses(lengths: Sequence[int], each: int = 1) -> Responses:
     mask = torch.arange(max(lengths) - 1) < torch.tensor(lengths)[:, None] - 1
     mask = mask.repeat_interleave(each, dim=0)
     prompt_of = torch.arange(len(lengths)).repeat_interleave(each)
-    return Responses(((2,),) * len(lengths), prompt_of, mask.long(), mask)
+    return Responses(((2,),) * len(lengths), prompt_of, _unlike(mask), mask)
+
+
+def _unlike(mask: Tensor) -> Tensor:
+    """Token ids of responses that begin differently from their neighbours: what several begin with is computed once."""
+    return mask * (1 + torch.arange(len(mask)) % 2)[:, None]
 
 
 @dataclass
@@ -155,7 +160,7 @@ def _longest_rollouts(
     prompt_of = torch.arange(rl.num_prompts).repeat_interleave(rl.group_size)
     mask = torch.ones(len(prompt_of), rl.max_response_tokens, dtype=torch.bool)
     prompt = (2,) * (config.model.max_length - rl.max_response_tokens)
-    responses = Responses((prompt,) * rl.num_prompts, prompt_of, mask.long(), mask)
+    responses = Responses((prompt,) * rl.num_prompts, prompt_of, _unlike(mask), mask)
     if not whole:
         fullest = microbatch_rows(responses, max(config.training.max_tokens_per_microbatch, policy.max_tokens))[:2]
         responses = responses.select(torch.cat(fullest).sort().values)

@@ -70,5 +70,5 @@ class Gemma(nn.Module):
 
     def _states(self, responses: Responses) -> Float[Tensor, "N H"]:
         row = self.policy.pack(responses)
-        ends = responses.mask.sum(dim=1).cumsum(dim=0).to(self.device) - 1  # of each response among the predictors
-        return self.beside.hidden(row)[ends].float()
+        ends = responses.mask.sum(dim=1).cumsum(dim=0).to(self.device) - 1  # of each response among the mask's entries
+        return self.beside.hidden(row)[row.sources[ends]].float()
