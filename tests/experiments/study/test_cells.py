@@ -216,23 +216,38 @@ def test_what_is_kept_of_the_shipped_study_belongs_to_cells_of_it(tmp_path, monk
     assert trained <= {cell.folder.name for cell in plan.cells() if plan.kept_as_is(cell)}
 
 
+def is_there(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.ci
-def test_a_study_that_is_stopped_stops_its_cells(file, tmp_path):
+@pytest.mark.parametrize("to_all", [False, True], ids=["the study alone", "its whole group, as a terminal would"])
+def test_a_study_that_is_stopped_stops_its_cells(file, tmp_path, to_all):
     """SIGTERM while a cell trains: the cell saves its update, nobody is left, and the same command would go on."""
     (tmp_path / "run.yml").write_text(RUN + "training: {num_epochs: 30}\ndata: {max_tune_examples: 2}\n")
     asked = [sys.executable, "-m", "gemma_align", "study", "run", str(file), "--only", "sft", "--out", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(asked, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        asked, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     folder = next(c.folder for c in cells(file, tmp_path) if (c.method, c.seed) == ("sft", 3))
     deadline = time.monotonic() + 200
     while not ((folder / "metrics.jsonl").exists() and '"step": 2' in (folder / "metrics.jsonl").read_text()):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
     said, _ = process.communicate(timeout=100)
     assert process.returncode == 143, said
     assert "Give the same command to go on" in said
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
     assert any((folder / "checkpoints").iterdir())
+    deadline = time.monotonic() + 20
+    while is_there(process.pid):  # anybody of its group, also the process that cells are forked from
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

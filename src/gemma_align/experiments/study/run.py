@@ -7,13 +7,9 @@ doing them, the others wait for something else to do.
 
 import os
 import shlex
-import signal
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +25,7 @@ from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell, cells_of, done, in_archive
 from gemma_align.experiments.study.pilot import pilot
 from gemma_align.experiments.study.record import read_archive
+from gemma_align.experiments.study.worker import Worker
 
 POLL_SECONDS = 0.1
 LIBRARIES_BYTES = 0.5e9
@@ -202,7 +199,7 @@ def _memory(cell: Cell) -> str:
 @dataclass
 class _Running:
     cell: Cell
-    process: subprocess.Popen[bytes]
+    worker: Worker
     cores: tuple[int, ...]
     began: float
 
@@ -242,52 +239,29 @@ class _Pool:
     def _start(self, cell: Cell) -> None:
         cores = self._free.pop(0)
         cell.folder.parent.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"OMP_NUM_THREADS": str(len(cores))}
-        pin: Callable[[], None] | None = None
-        if hasattr(os, "sched_setaffinity"):
-            pin = _Pin(cores)
-        with _log_of(cell).open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "gemma_align", *cell.arguments],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                preexec_fn=pin,
-            )
-        self._running.append(_Running(cell, process, cores, time.monotonic()))
+        worker = Worker(cell.arguments, cores, _log_of(cell))
+        self._running.append(_Running(cell, worker, cores, time.monotonic()))
         self._console.print(f"begun: {cell.name} ({_log_of(cell)})", soft_wrap=True)
 
     def _reap(self) -> None:
-        for running in [r for r in self._running if r.process.poll() is not None]:
+        for running in [r for r in self._running if r.worker.status is not None]:
             self._running.remove(running)
             self._free.append(running.cores)
             cell, minutes = running.cell, (time.monotonic() - running.began) / 60
-            if running.process.returncode == 0 and cell.finished:
+            status = running.worker.status
+            if status == 0 and cell.finished:
                 self._console.print(f"done: {cell.name}, {minutes:.1f} minutes", soft_wrap=True)
                 continue
             last = _last_lines(_log_of(cell))
             self._failed[cell.folder] = last
-            status = running.process.returncode
             self._console.print(f"failed (status {status}): {cell.name}\n{last}", soft_wrap=True)
 
     def _stop(self) -> None:
         """Asks the cells to end, and waits: what they have done is kept, and the same command goes on with it."""
         for running in self._running:
-            running.process.send_signal(signal.SIGTERM)
+            running.worker.ask_to_end()
         for running in self._running:
-            with suppress(subprocess.TimeoutExpired):
-                running.process.wait(timeout=120)
-            running.process.kill()
-
-
-class _Pin:
-    """Called in the child, before it becomes the cell's program."""
-
-    def __init__(self, cores: tuple[int, ...]) -> None:
-        self._cores = cores
-
-    def __call__(self) -> None:
-        os.sched_setaffinity(0, self._cores)
+            running.worker.end(timeout=120)
 
 
 def _start_of(cell: Cell) -> tuple[str, int, str] | None:
