@@ -41,6 +41,7 @@ def a_row(group: str, **changes):
         "group": group,
         "ratio": 7.0,
         "best": True,
+        "documented": True,
         "peer_seconds": 70.0,
         "ours_peak_gb": 2.5,
         "peer_peak_gb": 10.0,
@@ -97,6 +98,12 @@ class TestRollouts:
 class TestFloor:
     GROUPS = (Group(3, (2, 4)),)
 
+    def test_what_all_responses_begin_with_counts_once(self):
+        alike, unlike = work(SHAPE, [Group(3, (5, 4), common=2)]), work(SHAPE, [Group(3, (5, 4))])
+        assert (unlike.block_tokens, unlike.head_tokens) == (3 + 4 + 3, 9)
+        assert (alike.block_tokens, alike.head_tokens) == (3 + 2 + 2 + 1, 7)
+        assert Group(3, (5, 4), common=2).positions == [0, 1, 2, 3, 4, 5, 6, 5]
+
     def sampling(self):
         return sampling_floor_seconds(SHAPE, self.GROUPS, prefill_rate=5, decode_rate=3, head_rate=4)
 
@@ -116,24 +123,25 @@ class TestTargets:
     def met(self, *rows):
         return {target.text: met for target, _, met in verdicts(rows)}
 
-    def test_the_peers_fastest_settings_are_what_counts(self):
-        rows = fastest_marked(
-            [a_row("dpo", peer_seconds=120.0, ratio=12.0), a_row("dpo", peer_seconds=50.0, ratio=5.0)]
-        )
-        assert [row["best"] for row in rows] == [False, True]
-        assert self.met(*rows)["DPO: at least 6 times TRL's step at its fastest settings"] is False
-        assert self.met(rows[0] | {"best": True})["DPO: at least 6 times TRL's step at its fastest settings"] is True
+    def test_the_peers_fastest_documented_settings_are_what_counts(self):
+        goal = "DPO: at least 6 times TRL's step at its best documented settings"
+        padded, one_by_one = a_row("dpo", peer_seconds=120.0, ratio=12.0), a_row("dpo", peer_seconds=50.0, ratio=5.0)
+        ours_to_tell = a_row("dpo", peer_seconds=40.0, ratio=4.0, documented=False)
+        rows = fastest_marked([padded, one_by_one, ours_to_tell])
+        assert [row["best"] for row in rows] == [False, True, False]
+        assert self.met(*rows)[goal] is False
+        assert self.met(*fastest_marked([padded, ours_to_tell]))[goal] is True
 
     def test_goals_and_stretch(self):
         found = self.met(a_row("dpo"), a_row("grpo", ratio=4.5), a_row("ppo", ratio=2.9))
-        assert found["DPO (stretch): at least 8 times TRL's step at its fastest settings"] is False
-        assert found["GRPO: at least 4 times TRL's step at its fastest settings"] is True
-        assert found["GRPO (stretch): at least 5 times TRL's step at its fastest settings"] is False
+        assert found["DPO (stretch): at least 8 times TRL's step at its best documented settings"] is False
+        assert found["GRPO: at least 4 times TRL's step at its best documented settings"] is True
+        assert found["GRPO (stretch): at least 5 times TRL's step at its best documented settings"] is False
         assert [met for text, met in found.items() if text.startswith("PPO: at least 3 times")] == [False]
 
     def test_memory(self):
         found = self.met(a_row("grpo", ours_peak_gb=2.9, peer_peak_gb=8.0))
-        assert found["GRPO: at most a third of the peak memory of TRL at its fastest settings"] is False
+        assert found["GRPO: at most a third of the peak memory of TRL at its best documented settings"] is False
         assert any(met for text, met in found.items() if "at most 3 GB" in text)
 
 
