@@ -208,9 +208,10 @@ process could measure; *of rate* is its inverse, the share of that rate spent on
     floor = tokens through the blocks x (0.2 GFLOP + attention) x passes / rate at the MLP's shapes
           + response tokens x 0.335 GFLOP x passes / rate at the head's shapes
 
-A prompt counts once for all its responses and padding not at all. Passes: SFT 2 (forward, backward to the
-activations), update and DPO 3 (reference, forward, backward), sampling 1; a step of GRPO is sampling and an update,
-one of PPO sampling, the reference, 2 for each pass over the batch, and as many through the blocks alone for the critic.
+A prompt counts once for all its responses, and so does what all of them begin with; padding not at all. Passes: SFT 2
+(forward, backward to the activations), update and DPO 3 (reference, forward, backward), sampling 1; a step of GRPO is
+sampling and an update, one of PPO sampling, the reference, 2 for each pass over the batch, and as many through the
+blocks alone for the critic.
 For the int8 head the floor is still that of float32, so it may pass below it."""
 
 _KERNELS = """GFLOP/s of the same float32 product by kernel, in our process, at each workload's shapes. The peers'
