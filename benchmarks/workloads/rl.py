@@ -64,7 +64,7 @@ PPO = Method(
     1,
     4,
     "trl_ppo",
-    {"4 responses at a time": Way(_FOUR), "4 at a time, freed memory kept": Way(_FOUR, KEEP_MEMORY)},
+    {"4 responses at a time": Way(_FOUR), "4 responses at a time, freed memory kept": Way(_FOUR, KEEP_MEMORY)},
 )
 
 

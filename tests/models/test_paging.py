@@ -38,6 +38,18 @@ def test_pages_of_a_file_go_and_come_back(mapped):
 
 
 @linux
+def test_pages_that_somebody_else_has_mapped_go_too(mapped, tmp_path):
+    """As two cells of a study have; the other mapping may be this process's own."""
+    weight, own = mapped
+    other = load_file(tmp_path / "w.safetensors")["w"]
+    assert torch.equal(other, own)
+    before = resident()
+    page_out([weight])
+    assert before - resident() > 0.9 * weight.nbytes
+    assert torch.equal(weight, own)
+
+
+@linux
 def test_a_weight_that_was_written_to_stays_as_it_is(mapped):
     weight, own = mapped
     weight[SIZE // 2] = own[SIZE // 2] = -1.0

@@ -118,7 +118,7 @@ def predictor_attention(
     for group, k, v in zip(row.groups, key.split(sizes, dim=2), value.split(sizes, dim=2), strict=True):
         if not group.responses:
             continue
-        head, mine = group.responses[0], [query_of[n] for n in group.responses]
+        mine = [query_of[n] for n in group.responses]
         common, mine[0] = mine[0].split([group.num_common, group.lengths[0]], dim=2)
         last = group.prompt_length - 1  # predicts the first token that is a response's own
         out = _attend(_side_by_side(mine), _by_response(k, group), _by_response(v, group), last, window, scaling)
@@ -126,5 +126,5 @@ def predictor_attention(
             found[n] = answer[:, :, :length]
         if group.num_common:
             begun = _attend(common, k, v, last - group.num_common, window, scaling)
-            found[head] = torch.cat([begun, found[head]], dim=2)
+            found[group.responses[0]] = torch.cat([begun, found[group.responses[0]]], dim=2)
     return torch.cat([*(found[n] for n in order), torch.zeros_like(unread)], dim=2)

@@ -1,4 +1,4 @@
-"""A cell's process: it has its caller's folder, environment and cores, whatever it was forked from."""
+"""A cell's process: it has its caller's folder and environment, whatever it was forked from."""
 
 import os
 import sys
