@@ -92,10 +92,20 @@ def test_microbatches_hold_every_response_once_and_keep_to_the_budget(problem):
     parts = microbatch_rows(whole, budget)
     assert sorted(n for rows in parts for n in rows.tolist()) == list(range(len(answers)))
     for rows in parts:
+        assert len(pack(whole.select(rows), CPU).ids) <= budget or len(rows) == 1
+    kept_whole = microbatch_rows(whole, budget, whole_prompts=True)
+    assert sorted(n for rows in kept_whole for n in rows.tolist()) == list(range(len(answers)))
+    for rows in kept_whole:
         used = {answers[n][0] for n in rows.tolist()}
-        tokens = sum(len(prompts[p]) for p in used) + sum(len(answers[n][1]) for n in rows.tolist())
-        assert tokens <= budget or len(rows) == 1
-        assert len(pack(whole.select(rows), CPU).ids) <= max(tokens, 1)
+        assert len(pack(whole.select(rows), CPU).ids) <= budget or len(used) == 1
+        assert {n for n, (p, _) in enumerate(answers) if p in used} == set(rows.tolist())
+
+
+def test_what_responses_share_counts_once_towards_the_budget():
+    whole = responses([[1] * 4, [2] * 4], [(p, [3, 4, 5, end, 7]) for p in (0, 1) for end in (8, 9)])
+    assert len(pack(whole, CPU).ids) == 2 * (4 + 3 + 2)
+    assert [rows.tolist() for rows in microbatch_rows(whole, 18)] == [[0, 1, 2, 3]]
+    assert [rows.tolist() for rows in microbatch_rows(whole, 17)] == [[0, 1], [2, 3]]
 
 
 @given(problems)
@@ -126,7 +136,7 @@ def test_select_and_join_bring_everything_back(problem):
 
 
 def test_a_group_that_fits_is_not_split():
-    whole = responses([[1] * 10, [2] * 10], [(p, [3] * 5) for p in (0, 1, 0, 1)])
+    whole = responses([[1] * 10, [2] * 10], [(p, [first] * 6) for p, first in ((0, 3), (1, 3), (0, 4), (1, 4))])
     assert [rows.tolist() for rows in microbatch_rows(whole, 20)] == [[0, 2], [1, 3]]
     assert [rows.tolist() for rows in microbatch_rows(whole, 40)] == [[0, 1, 2, 3]]
     assert [rows.tolist() for rows in microbatch_rows(whole, 15)] == [[0], [1], [2], [3]]

@@ -66,18 +66,13 @@ def pack(responses: Responses, device: torch.device, multiple: int = 1) -> Packe
     L and M are filled up to a multiple of `multiple`, with a prompt of zeros that nothing answers and with predictions
     that nothing reads: kernels and memory blocks are kept for each size they meet, so there should be few sizes.
     """
-    mask = responses.mask.cpu()
-    lengths = mask.sum(dim=1).tolist()
-    tokens = [row[:length] for row, length in zip(responses.ids.cpu().tolist(), lengths, strict=True)]
-    members: list[list[int]] = [[] for _ in responses.prompt_ids]
-    for n, p in enumerate(responses.prompt_of.tolist()):
-        members[p].append(n)
-
+    tokens = _tokens(responses)
+    lengths = list(map(len, tokens))
     ids: list[int] = []
     positions: list[int] = []
     groups: list[Group] = []
     place_of: dict[int, tuple[Group, int]] = {}  # of a response: its group, and where its own inputs begin
-    for prompt, rows in zip(responses.prompt_ids, members, strict=True):
+    for prompt, rows in zip(responses.prompt_ids, _members(responses), strict=True):
         if not rows:
             continue
         answers = tuple(n for n in rows if lengths[n])
@@ -145,7 +140,7 @@ def microbatch_rows(responses: Responses, max_tokens: int, *, whole_prompts: boo
 
     Prompts stay whole with all their responses while they fit; a prompt whose responses don't fit together is given
     several rows and computed once in each. Groups are taken longest first and put where they fit (first-fit
-    decreasing), which fills the microbatches almost completely. The result is a function of the lengths alone.
+    decreasing), which fills the microbatches almost completely. The result is a function of the responses alone.
 
     Args:
         responses: N responses.
@@ -155,22 +150,17 @@ def microbatch_rows(responses: Responses, max_tokens: int, *, whole_prompts: boo
     Returns:
         Row indices into `responses`, one tensor a microbatch, ascending within each.
     """
-    lengths = responses.mask.sum(dim=1).tolist()
-    members: list[list[int]] = [[] for _ in responses.prompt_ids]
-    for n, p in enumerate(responses.prompt_of.tolist()):
-        members[p].append(n)
-
+    tokens = _tokens(responses)
     pieces: list[tuple[int, list[int]]] = []  # (tokens, rows)
-    for prompt, rows in zip(responses.prompt_ids, members, strict=True):
-        size, piece = len(prompt), list[int]()
+    for prompt, rows in zip(responses.prompt_ids, _members(responses), strict=True):
+        piece = list[int]()
         for n in rows:
-            if piece and size + lengths[n] > max_tokens and not whole_prompts:
-                pieces.append((size, piece))
-                size, piece = len(prompt), []
+            if piece and not whole_prompts and _row_tokens(prompt, [tokens[m] for m in (*piece, n)]) > max_tokens:
+                pieces.append((_row_tokens(prompt, [tokens[m] for m in piece]), piece))
+                piece = []
             piece.append(n)
-            size += lengths[n]
         if piece:
-            pieces.append((size, piece))
+            pieces.append((_row_tokens(prompt, [tokens[m] for m in piece]), piece))
 
     bins: list[tuple[int, list[int]]] = []
     for size, rows in sorted(pieces, key=lambda piece: (-piece[0], piece[1][0])):
@@ -181,6 +171,26 @@ def microbatch_rows(responses: Responses, max_tokens: int, *, whole_prompts: boo
         else:
             bins.append((size, list(rows)))
     return [torch.tensor(sorted(rows), dtype=torch.long) for _, rows in bins]
+
+
+def _row_tokens(prompt: Sequence[int], answers: Sequence[list[int]]) -> int:
+    """Tokens that `pack` lays out for a prompt and its responses."""
+    common = len(common_beginning([answer for answer in answers if answer]))
+    return len(prompt) + common + sum(len(answer) - common - 1 for answer in answers if answer)
+
+
+def _tokens(responses: Responses) -> list[list[int]]:
+    """Of each response."""
+    lengths = responses.mask.sum(dim=1).tolist()
+    return [row[:length] for row, length in zip(responses.ids.tolist(), lengths, strict=True)]
+
+
+def _members(responses: Responses) -> list[list[int]]:
+    """Which responses each prompt has."""
+    members: list[list[int]] = [[] for _ in responses.prompt_ids]
+    for n, p in enumerate(responses.prompt_of.tolist()):
+        members[p].append(n)
+    return members
 
 
 def join(
