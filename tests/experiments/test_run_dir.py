@@ -324,6 +324,64 @@ def test_a_disk_that_can_not_lock_is_said(tmp_path, monkeypatch):
         RunDir.open(tmp_path / "a", CONFIG)
 
 
+MORE_EXAMPLES = CONFIG + "evaluation:\n  num_examples: 5\n"
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A finished run with an evaluation and a checkpoint."""
+    with RunDir.open(tmp_path, CONFIG) as run:
+        run.metrics.append({"step": 1})
+        (run.paths.checkpoints / "step-1").mkdir(parents=True)
+        run.paths.evaluation.write_text("{}")
+        run.finish()
+    return tmp_path
+
+
+def test_a_finished_run_that_is_to_be_measured_otherwise_is_taken_up_where_resuming_is_asked_for(measured):
+    with pytest.raises(RunDirError, match=r"(?s)num_examples: not set there, 5 now.*--resume it is evaluated anew"):
+        RunDir.open(measured, MORE_EXAMPLES)
+    with pytest.raises(RunDirError, match="another configuration"):
+        RunDir.open(measured, MORE_EXAMPLES.replace("seed: 1", "seed: 2"), resume=True)
+    with pytest.raises(RunDirError, match="another configuration"):  # the folder of an evaluation, not of a run
+        RunDir.open(measured, MORE_EXAMPLES, resume=True, trains=False)
+    assert status(measured)["state"] == "finished"
+    assert (measured / "evaluation.json").exists()
+    with RunDir.open(measured, MORE_EXAMPLES, resume=True) as run:
+        assert run.resumed
+        assert not run.paths.evaluation.exists()
+        assert status(measured)["state"] == "running"
+        assert (measured / "config.yml").read_text() == MORE_EXAMPLES
+        assert (measured / "metrics.jsonl").read_text() == '{"step": 1}\n'
+
+
+def test_a_kill_while_an_evaluation_is_cleared_leaves_no_finished_run_without_one(measured, monkeypatch):
+    monkeypatch.setattr(run_dir_module, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        RunDir.open(measured, MORE_EXAMPLES, resume=True)
+    monkeypatch.undo()
+    assert status(measured)["state"] != "finished"
+    with RunDir.open(measured, CONFIG, resume=True) as run:
+        assert run.resumed
+
+
+def test_evaluations_of_other_settings_are_not_taken_for_those_of_now(tmp_path):
+    with RunDir.open(tmp_path, CONFIG) as run:
+        run.paths.evaluated.mkdir()
+        (run.paths.evaluated / "tuned.json").write_text("")
+    with RunDir.open(tmp_path, CONFIG, resume=True) as run:
+        assert run.paths.evaluated.exists()
+    with RunDir.open(tmp_path, MORE_EXAMPLES, resume=True) as run:
+        assert not run.paths.evaluated.exists()
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_trained_again_to_be_measured(measured):
+    (measured / "checkpoints" / "step-1").rmdir()
+    with pytest.raises(RunDirError, match="gemma-align evaluate --adapter"):
+        RunDir.open(measured, MORE_EXAMPLES, resume=True)
+    assert status(measured)["state"] == "finished"
+
+
 def test_settings_in_lists_are_named_and_patience_is_free():
     there = "stages: [{method: sft}, {method: grpo, seed: 1}]\nreward: {terms: [{call: 'm:f', timeout: 60.0}]}\n"
     now = there.replace("60.0", "90.0").replace("seed: 1", "seed: 2")

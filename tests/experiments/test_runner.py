@@ -208,6 +208,18 @@ def test_a_run_that_was_killed_and_resumed_ends_in_the_same_bits(unbroken, tmp_p
     assert "already finished" in run(folder, "--resume")
 
 
+def test_a_finished_run_is_evaluated_anew_as_if_it_had_been_evaluated_so_at_once(unbroken, tmp_path):
+    otherwise = ("evaluation.num_examples=6", "evaluation.base=false")
+    shutil.copytree(unbroken[0], tmp_path / "again")
+    said = run(tmp_path / "again", "--resume", *otherwise)
+    assert "sft  1/" not in said
+    run(tmp_path / "at_once", *otherwise, "checkpoint.reuse_stages=false")
+    expected = finished_files(tmp_path / "at_once")
+    assert len(json.loads(expected["evaluation.json"])["measures"]) > 3
+    for name, content in finished_files(tmp_path / "again").items():
+        assert content == expected[name], name
+
+
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory):
     folder = tmp_path_factory.mktemp("staged") / "run"

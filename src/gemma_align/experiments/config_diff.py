@@ -1,6 +1,6 @@
 """Whether two resolved configurations are of the same run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -17,11 +17,27 @@ FREE = (
     "evaluation.judge",
     "pairs",
 )
+# How the trained model is measured has no part in its training, so it can be measured anew, otherwise
+MEASURING = tuple(
+    f"evaluation.{name}"
+    for name in (
+        "split",
+        "num_examples",
+        "few_shot",
+        "num_samples",
+        "temperature",
+        "best_of",
+        "best_of_temperature",
+        "num_shown",
+        "base",
+        "confidence",
+    )
+)
 _PATIENCE = ".timeout"  # how long somebody is waited for: what isn't in time ends the run, so it changes no number
 
 
-def config_differences(old_yaml: str, new_yaml: str) -> list[str]:
-    """One line for each setting that differs, such as `training.batch_size: 8 there, 4 now`.
+def config_differences(old_yaml: str, new_yaml: str, *, but: Sequence[str] = ()) -> list[str]:
+    """One line for each setting that differs, such as `training.batch_size: 8 there, 4 now`, but for some.
 
     ValueError if `old_yaml` is no configuration.
     """
@@ -32,7 +48,7 @@ def config_differences(old_yaml: str, new_yaml: str) -> list[str]:
     for key in sorted(old.keys() | new.keys()):
         there, now = (repr(config[key]) if key in config else "not set" for config in (old, new))
         free = key.endswith(_PATIENCE) or any(key == name or key.startswith(f"{name}.") for name in FREE)
-        if there != now and not free:
+        if there != now and not free and key not in but:
             lines.append(f"{key}: {there} there, {now} now")
     return lines
 

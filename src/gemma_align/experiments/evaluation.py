@@ -31,7 +31,7 @@ from gemma_align.experiments.kept import evaluated_once
 from gemma_align.experiments.measuring import measure, measure_best_of, write_results
 from gemma_align.experiments.run_dir import AlreadyFinished, RunDir
 from gemma_align.experiments.run_paths import RunPaths
-from gemma_align.experiments.run_rules import refuse_foreign, resumes
+from gemma_align.experiments.run_rules import how_to_begin, refuse_foreign
 from gemma_align.experiments.subject import Subject, open_subject, subject_model
 from gemma_align.models.heap import keep_heap_compact
 from gemma_align.models.policy import Policy
@@ -90,7 +90,10 @@ def evaluate_models(
         _require_same_subject(out / name, subject.facts)
     for name, one in wanted.items():
         try:
-            with Interrupts(_GO_ON), RunDir.open(out / name, _yaml(one), resume=True, remedy=_REMEDY) as folder:
+            with (
+                Interrupts(_GO_ON),
+                RunDir.open(out / name, _yaml(one), resume=True, remedy=_REMEDY, trains=False) as folder,
+            ):
                 _evaluate(folder, subject, one, loaded.get(name), adapter)
         except AlreadyFinished:
             console.print(f"{out / name} is finished already; it is kept as it is.", soft_wrap=True)
@@ -193,7 +196,7 @@ def _require_usable(folder: Path, config_yaml: str) -> None:
     paths = RunPaths(folder)
     refuse_foreign(paths, _REMEDY)
     try:
-        resumes(paths, config_yaml, resume=True, remedy=_REMEDY)
+        how_to_begin(paths, config_yaml, resume=True, remedy=_REMEDY, trains=False)
     except AlreadyFinished:
         return
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -27,7 +27,7 @@ from gemma_align.experiments.jsonl import JsonLines
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_log import RunLog
 from gemma_align.experiments.run_paths import RunPaths
-from gemma_align.experiments.run_rules import REMEDY, AlreadyFinished, refuse_foreign, resumes
+from gemma_align.experiments.run_rules import REMEDY, AlreadyFinished, Begin, how_to_begin, refuse_foreign
 
 __all__ = ["AlreadyFinished", "RunDir", "RunPaths", "State"]
 
@@ -62,7 +62,9 @@ class RunDir:
         self._log = RunLog(paths.log)
 
     @classmethod
-    def open(cls, path: Path | str, config_yaml: str, resume: bool = False, *, remedy: str = REMEDY) -> Self:
+    def open(
+        cls, path: Path | str, config_yaml: str, resume: bool = False, *, remedy: str = REMEDY, trains: bool = True
+    ) -> Self:
         """Take the folder for this process by the rules in `run_rules.py`. RunDirError where they say error.
 
         Args:
@@ -70,6 +72,7 @@ class RunDir:
             config_yaml: the resolved configuration. Where a run is kept and watched (`config_diff.FREE`) may change.
             resume: go on with an unfinished run.
             remedy: how the user names another folder, for messages.
+            trains: see `run_rules.how_to_begin`.
         """
         paths = RunPaths(path)
         try:
@@ -82,15 +85,15 @@ class RunDir:
                 f"Can't write a run to {path}: {error.strerror or error}. Choose another folder with {remedy}"
             ) from error
         try:
-            resumed = resumes(paths, config_yaml, resume, remedy)
+            begin = how_to_begin(paths, config_yaml, resume, remedy, trains=trains)
         except BaseException:
             lock.release()
             raise
-        run = cls(paths, lock, resumed, made_folder)
+        run = cls(paths, lock, begin is not Begin.NEW, made_folder)
         try:
-            run._begin(config_yaml)
+            run._begin(config_yaml, begin)
         except BaseException as error:
-            run._close(discard=not resumed)
+            run._close(discard=not run.resumed)
             if isinstance(error, OSError):
                 raise RunDirError(f"Can't write to {path}: {error.strerror or error}.") from error
             raise
@@ -187,7 +190,10 @@ class RunDir:
         stopped = error is not None and (users or not isinstance(error, Exception))
         self._close(discard=stopped and not self.paths.has_results())
 
-    def _begin(self, config_yaml: str) -> None:
+    def _begin(self, config_yaml: str, begin: Begin) -> None:
+        if begin is Begin.MEASURE_ANEW:
+            write_json(self.paths.status, self._status)  # a kill must not leave a finished run without its evaluation
+            self.paths.clear_evaluation()
         if self.resumed:
             for target in (self.paths.adapter, self.paths.adapter_best):
                 _mend_swap(target)

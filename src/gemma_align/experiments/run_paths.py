@@ -64,6 +64,11 @@ class RunPaths:
             return {}
         return status if isinstance(status, dict) else {}
 
+    def clear_evaluation(self) -> None:
+        """Remove what an evaluation left but for the responses, which the logs are cut back by."""
+        self.evaluation.unlink(missing_ok=True)
+        shutil.rmtree(self.evaluated, ignore_errors=True)
+
     def clear(self) -> None:
         """Remove what a run writes, except the lock; files that don't belong to a run stay."""
         own = {path for path in vars(self).values() if path not in (self.root, self.lock)}

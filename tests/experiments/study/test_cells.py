@@ -80,10 +80,27 @@ def test_a_folder_is_found_again_until_its_own_settings_change(file):
     assert changed["sft", 3, None] != after["sft", 3, None]
 
 
+def test_a_cell_that_is_to_be_evaluated_otherwise_keeps_its_folder_and_is_not_done(file, tmp_path):
+    def sft():
+        return next(c for c in cells(file, tmp_path) if (c.method, c.seed) == ("sft", 3))
+
+    before, base = sft(), next(c for c in cells(file, tmp_path) if c.method == "base")
+    finish(before, 1.0)
+    kept = {before.folder.name: {"config": resolved_yaml(before.config)}}
+    assert before.finished
+    assert done(before, kept)
+    (file.parent / "run.yml").write_text(RUN.replace("num_examples: 4", "num_examples: 5"))
+    assert sft().folder == before.folder
+    assert not sft().finished
+    assert not done(sft(), kept)
+    assert next(c for c in cells(file, tmp_path) if c.method == "base").folder != base.folder
+
+
 def finish(cell, loss):
     """A run folder as far as a study looks at it."""
     cell.folder.mkdir(parents=True)
     (cell.folder / "status.json").write_text('{"state": "finished"}')
+    (cell.folder / "config.yml").write_text(resolved_yaml(cell.config))
     (cell.folder / "evaluation.json").write_text("{}")
     (cell.folder / "metrics.jsonl").write_text(
         "".join(json.dumps({"step": i, "eval/loss": value}) + "\n" for i, value in enumerate([0.0, loss]))

@@ -1,7 +1,8 @@
 """The grid of a study: one cell is one command in a folder of its own.
 
-A folder is called by what is in it and by a fingerprint of everything that decides its numbers, so a cell that is done
-is found again whatever else of the study has changed, and is done anew where its own settings have.
+A folder is called by what is in it and by a fingerprint of everything that decides its training, so a cell that is done
+is found again whatever else of the study has changed, and is done anew where its own settings have. One that is only to
+be evaluated otherwise is not trained again.
 """
 
 import json
@@ -16,7 +17,7 @@ from gemma_align.config import Config, load_config, resolved_yaml
 from gemma_align.config.source import write_yaml
 from gemma_align.config.study import MethodSpec, Study, as_overrides
 from gemma_align.errors import ConfigError, UserError
-from gemma_align.experiments.config_diff import FREE, flat_settings
+from gemma_align.experiments.config_diff import FREE, MEASURING, flat_settings
 from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
 
@@ -60,9 +61,16 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Everything is there."""
+        """Everything is there, evaluated as is asked for now."""
         paths = RunPaths(self.results)
-        return paths.read_status().get("state") == "finished" and paths.evaluation.exists()
+        if paths.read_status().get("state") != "finished" or not paths.evaluation.exists():
+            return False
+        if self.evaluate:  # whose folder is called by these settings too
+            return True
+        try:
+            return same_settings(self, paths.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False  # the run itself says what is wrong
 
     @property
     def arguments(self) -> list[str]:
@@ -192,14 +200,15 @@ def _cell(
 
 
 def _key(config: Config, evaluate: bool) -> str:
-    """Eight hexadecimal digits that change with every setting that decides the cell's numbers.
+    """Eight hexadecimal digits that change with every setting that decides what the cell measures.
 
     Of the settings that aren't at their defaults, so that a version with further settings finds its cells again; that
     no default has changed since is looked for where a record is taken (`same_settings`).
     """
     values = config.model_dump(mode="json", exclude_defaults=True)
     values["stages"] = [stage.model_dump(mode="json", exclude_unset=True) for stage in config.stages]
-    settings = flat_settings(write_yaml(values))
+    later = () if evaluate else MEASURING
+    settings = {name: value for name, value in flat_settings(write_yaml(values)).items() if name not in later}
     decides = {name: value for name, value in settings.items() if _decides(name, config, evaluate)}
     return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
 
