@@ -193,7 +193,7 @@ def _memory(cell: Cell) -> str:
         return "not known"
     if device == "cuda":
         return f"at most about {told.needed_bytes() / 1e9:.1f} GB of the card"
-    return f"at most about {(told.peak_bytes + LIBRARIES_BYTES) / 1e9:.1f} GB"
+    return f"about {(told.peak_bytes + LIBRARIES_BYTES) / 1e9:.1f} GB"
 
 
 @dataclass
