@@ -46,6 +46,20 @@ def test_a_clear_difference_has_a_winner_on_the_right_side():
     assert compare([single("b", 0.5, 1), single("a")]).pairs[0].rows[0].runs.winner == "b"
 
 
+def test_the_mean_share_of_a_method_lies_between_0_and_1_and_nothing_else_is_cut():
+    shares = [np.r_[np.ones(N - k), np.zeros(k)] for k in (0, 3, 20)]
+    runs = tuple(result(f"a{i}", seed=i, finished=s, invented_facts=s - 1, empty=1 - s) for i, s in enumerate(shares))
+    values = compare([Contestant("a", runs, trained=True), single("b", 0.5, 9)]).methods["a"]
+    wide = contrast(np.stack(shares)).half_width(0.05)
+    finished, empty, facts = (values[name] for name in ("finished", "empty", "invented_facts"))
+    assert finished.high == 1.0
+    assert finished.mean + wide > 1.0
+    assert finished.low == pytest.approx(finished.mean - wide)
+    assert empty.low == 0.0
+    assert empty.high == pytest.approx(empty.mean + wide)
+    assert facts.high == pytest.approx(facts.mean + wide)  # a count, which may lie anywhere
+
+
 def test_where_no_way_is_better_nobody_wins_and_nothing_is_corrected():
     row = only_row(compare([single("a"), single("b", 0.5, 1, num_words=np.arange(N) + 20.0)]), "num_words")
     assert row.runs.difference.excludes_zero

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gemma_align.evaluation.clinical import measure as clinical
-from gemma_align.evaluation.directions import DIRECTIONS, direction
+from gemma_align.evaluation.directions import DIRECTIONS, SHARES, direction, is_share
 from gemma_align.types import Example
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
@@ -43,3 +43,10 @@ def test_only_what_is_judged_of_a_response_is_controlled_for_its_length():
     assert direction("rougeL").of_response
     assert not any(direction(name).of_response for name in ("response_loss", "preference_accuracy", "num_words"))
     assert all(d.better for d in DIRECTIONS.values() if d.of_response)
+
+
+def test_shares_are_known_measures_and_counts_are_none():
+    assert set(DIRECTIONS) >= SHARES
+    assert is_share("pass@1")
+    assert is_share("sampled_pass@8")
+    assert not any(map(is_share, ("num_tokens", "length_ratio", "response_loss", "semantic_similarity", "my_measure")))

@@ -3,14 +3,14 @@ methods, corrected for how many there are. Pure functions of numbers; `experimen
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gemma_align.evaluation import crossed
-from gemma_align.evaluation.directions import direction
+from gemma_align.evaluation.directions import direction, is_share
 from gemma_align.evaluation.length_control import at_equal_length, length_ratio
 from gemma_align.evaluation.statistics import Interval, mean_interval, paired_interval, ratio_interval
 from gemma_align.evaluation.verdicts import FoundPair, FoundRow, Pair, Row, Statement, corrected
@@ -115,7 +115,20 @@ def _method_values(method: Contestant, confidence: float) -> dict[str, Interval]
         stacked = _stack(measure, method.results)
         if stacked is not None and stacked.values.shape[1] > 1:
             found[measure] = crossed.interval(crossed.contrast(stacked.method_values()), confidence)
+            if is_share(measure) and _all_within_one(stacked.values):
+                found[measure] = _within_one(found[measure])
     return found
+
+
+def _all_within_one(values: Array) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
+def _within_one(interval: Interval) -> Interval:
+    """Cut to where a share can lie: what is cut off is known not to hold the mean, so the confidence stays."""
+    if interval.low is None or interval.high is None:
+        return interval
+    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +188,8 @@ def _pair(a: Contestant, b: Contestant, confidence: float, seed: int) -> FoundPa
             controlled = at_equal_length(differences, (logs[1] - logs[0])[stacked.kept], confidence)
         method = None if found is None else Statement(crossed.interval(found, confidence))
         share = None if found is None else float(found.seed_share)
-        within_one = bool(((stacked.values >= 0) & (stacked.values <= 1)).all())
-        rows.append(FoundRow(Row(measure, Statement(these), method, controlled, share), found, within_one))
+        row = Row(measure, Statement(these), method, controlled, share)
+        rows.append(FoundRow(row, found, _all_within_one(stacked.values)))
     lengths = None if logs is None else length_ratio(np.exp(logs[1]), np.exp(logs[0]), confidence, seed)
     return FoundPair(a.name, b.name, tuple(rows), lengths, no_method)
 

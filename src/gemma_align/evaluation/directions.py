@@ -66,7 +66,21 @@ DIRECTIONS: dict[str, Direction] = {
     "unsupported": _neither("a matter of the tests, not of the program"),
 }
 
+SHARES = frozenset(
+    (
+        *("finished", "empty", "repetition", "exact_match", "distinct_2", "preference_accuracy"),
+        *("rouge1", "rouge2", "rougeL", "fact_coverage", "claim_coverage", "invented_share", "unsupported_share"),
+        *("refusal", "over_refusal", "partial_refusal", "toxicity", "toxic", "degenerate"),
+        *("parses", "runs", "test_share", "bleu", "unsupported"),
+    )
+)
+
 _PASS = re.compile(r"(sampled_)?pass@\d+")
+
+
+def is_share(measure: str) -> bool:
+    """Whether its values lie between 0 and 1, so that a bound of their mean beyond says nothing."""
+    return measure in SHARES or _PASS.fullmatch(measure) is not None
 
 
 def direction(measure: str) -> Direction:
