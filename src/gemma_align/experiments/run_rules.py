@@ -68,32 +68,31 @@ def how_to_begin(
         return Begin.NEW
     elsewhere = f"choose another folder with {remedy}, or delete {paths.root}"
     try:
-        there = paths.config.read_text(encoding="utf-8")
-        measuring = config_differences(there, config_yaml)
-        differences = config_differences(there, config_yaml, but=MEASURING if trains else ())
+        differences = config_differences(paths.config.read_text(encoding="utf-8"), config_yaml)
     except (OSError, ValueError) as error:
         raise RunDirError(
             f"{paths.root} holds a run whose config.yml can't be read ({error}), so nothing can be added to it: "
             f"{elsewhere}."
         ) from error
-    if differences:
+    free = MEASURING if trains else ()
+    if others := [line for line in differences if line.partition(": ")[0] not in free]:
         raise RunDirError(
-            f"{paths.root} holds a run of another configuration:\n  {_shown(differences)}\n"
+            f"{paths.root} holds a run of another configuration:\n  {_shown(others)}\n"
             f"Give the configuration it was begun with, {elsewhere}."
         )
-    if measuring and not resume:
+    if differences and not resume:
         raise RunDirError(
-            f"{paths.root} holds a run that is evaluated otherwise:\n  {_shown(measuring)}\n"
+            f"{paths.root} holds a run that is evaluated otherwise:\n  {_shown(differences)}\n"
             "With --resume it is evaluated anew, which replaces the evaluation there, and nothing is trained a second "
             f"time; to train anew, {elsewhere}."
         )
-    if measuring and finished and not any(paths.checkpoints.glob("step-*")):
+    if differences and finished and not any(paths.checkpoints.glob("step-*")):
         raise RunDirError(
             f"{paths.root} has no checkpoints any more, so the run can't be taken up to be evaluated anew. "
             f"`gemma-align evaluate --adapter {paths.root} --out DIR` measures what it trained; to train anew, "
             f"{elsewhere}."
         )
-    if measuring:
+    if differences:
         return Begin.MEASURE_ANEW
     if finished and resume:
         raise AlreadyFinished(f"The run in {paths.root} is already finished: nothing is left to do.")

@@ -208,8 +208,8 @@ def _key(config: Config, evaluate: bool) -> str:
     values = config.model_dump(mode="json", exclude_defaults=True)
     values["stages"] = [stage.model_dump(mode="json", exclude_unset=True) for stage in config.stages]
     later = () if evaluate else MEASURING
-    settings = {name: value for name, value in flat_settings(write_yaml(values)).items() if name not in later}
-    decides = {name: value for name, value in settings.items() if _decides(name, config, evaluate)}
+    settings = flat_settings(write_yaml(values))
+    decides = {key: value for key, value in settings.items() if key not in later and _decides(key, config, evaluate)}
     return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
 
 
