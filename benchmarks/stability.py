@@ -40,7 +40,7 @@ from gemma_align.trainers.grpo import GRPO
 from gemma_align.trainers.loop import Loop
 from gemma_align.trainers.ppo import PPO
 from gemma_align.trainers.rollouts import Roller
-from gemma_align.trainers.stability import READ, SIGNALS, Monitor
+from gemma_align.trainers.stability import READ, SIGNALS, replayed
 from gemma_align.types import Answer, Batch, Example
 
 FOLDER = Path("build/stability")
@@ -222,10 +222,7 @@ def _sft(policy: Policy, examples: list[Example], seed: int) -> None:
 
 def judged(metrics: Sequence[Mapping[str, float]], settings: MonitorConfig) -> list[str]:
     """Names of the verdicts on a run."""
-    monitor = Monitor(settings)
-    for step, line in enumerate(metrics, 1):
-        monitor.see(step, line)
-    return [verdict.name for verdict in monitor.verdicts]
+    return [verdict.name for verdict in replayed(metrics, settings).verdicts]
 
 
 def fitted(runs: Mapping[str, Any], window: int, patience: int) -> MonitorConfig:

@@ -203,7 +203,7 @@ def test_a_stage_s_own_settings_replace_the_common_ones_and_nothing_else(write: 
 def test_a_stage_s_own_deep_setting_leaves_its_neighbours_alone(write: Write) -> None:
     path = write(
         "task: clinical\nreward:\n  alpha: 0\n  constraints:\n    toxicity: {weight: 3.0, threshold: 0.5}\n"
-        "    length: {max_words: 40}\nstages:\n- method: sft\n"
+        "    length: {max_words: 40}\nstages:\n- method: grpo\n"
         "  reward: {constraints: {toxicity: {threshold: 0.25}}}\n"
     )
     config = load_config(path)
@@ -214,7 +214,7 @@ def test_a_stage_s_own_deep_setting_leaves_its_neighbours_alone(write: Write) ->
 
 
 def test_a_stage_that_contradicts_the_rest_is_found_where_it_does(write: Write) -> None:
-    path = write("task: clinical\nreward: {alpha: 0}\nstages:\n- method: sft\n- method: sft\n  reward:\n    beta: 0\n")
+    path = write("task: clinical\nreward: {alpha: 0}\nstages:\n- method: sft\n- method: grpo\n  reward:\n    beta: 0\n")
     message = "wanted reward.alpha, reward.beta or reward.programmatic above 0, or a term, given none of them"
     assert problems(path) == [f"run.yml:7  stages.1.reward.beta: {message}"]
 
@@ -372,6 +372,39 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
             ],
             "rl.temperature: wanted 1, as at any other temperature reward.constraints.fluency reads the base model "
             "itself, and model.lora=null trains it, given 0.5",
+        ),
+        (
+            ["stages.0.method=dpo", "dpo.loss=ipo", "dpo.label_smoothing=0.1"],
+            "dpo.label_smoothing: wanted 0, as the loss ipo has no labels to smooth, given 0.1",
+        ),
+        (
+            ["model.lora=null", "model.precision=bf16"],
+            "model.precision: wanted auto or fp32, as model.lora=null trains all weights and bf16 would round most of "
+            "each step off them, given 'bf16'",
+        ),
+        (
+            ["reward.combine=shaped", "reward.alpha=0"],
+            "reward.combine: wanted reward.alpha above 0, as it is about the encoder, or weighted, given 'shaped'",
+        ),
+        *(
+            (
+                ["reward.combine=lagrangian", *given],
+                f"{key}: wanted within reward.lagrangian.low={low} and reward.lagrangian.high={high}, between which "
+                f"reward.combine=lagrangian moves it, given {beta}",
+            )
+            for given, key, low, high, beta in (
+                (["reward.beta=0"], "reward.beta", 0.1, 10, 0),
+                (["reward.beta=50"], "reward.beta", 0.1, 10, 50),
+                (["reward.lagrangian.low=5", "reward.lagrangian.high=2"], "reward.beta", 5, 2, 1),
+            )
+        ),
+        (
+            ["stages.0.grpo.num_passes=3"],
+            "stages.0.grpo: wanted settings that a stage of sft reads, given the section `grpo`",
+        ),
+        (
+            ["stages.0.rl.group_size=3"],
+            "stages.0.rl: wanted settings that a stage of sft reads, given the section `rl`",
         ),
         (
             ["stages.0.method=grpo", "rl.overlong_buffer=49"],

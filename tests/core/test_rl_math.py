@@ -17,8 +17,14 @@ from gemma_align.core.advantages import (
     token_rewards,
     whiten,
 )
-from gemma_align.core.kl import MAX_LOG_RATIO, adapted, kl_estimate, log_ratio
-from gemma_align.core.surrogate import clipped, clipped_surrogate, clipped_value_loss, of_ratios
+from gemma_align.core.kl import MAX_LOG_RATIO, adapted, kl_estimate, kl_loss, log_ratio
+from gemma_align.core.surrogate import (
+    clipped,
+    clipped_surrogate,
+    clipped_value_loss,
+    clipped_values,
+    of_ratios,
+)
 
 MASK = torch.tensor([[True, True, True, False], [True, False, False, False]])
 
@@ -44,6 +50,21 @@ def test_expected_values_are_the_divergence(estimator, unbiased):
     exact = (p * (p / q).log()).sum()
     expected = (p * kl_estimate((p / q).log()[None], estimator)[0]).sum()
     assert (expected.item() == pytest.approx(exact.item())) == unbiased
+
+
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+@pytest.mark.parametrize("moved", [0.0, 0.7])
+def test_as_a_loss_term_the_gradient_is_the_divergence_s(estimator, moved):
+    """Over all words as the sampling policy weighs them, whether or not the policy has moved since."""
+    logits, q = doubles(20).requires_grad_(), doubles(20, seed=1).softmax(-1)
+    old = (logits.detach() + moved * doubles(20, seed=2)).log_softmax(-1)
+    logprobs = logits.log_softmax(-1)
+    (logprobs.exp() * (logprobs - q.log())).sum().backward()
+    exact = logits.grad.clone()
+    logits.grad = None
+    logprobs = logits.log_softmax(-1)
+    (old.exp() * kl_loss((logprobs - q.log())[None], (logprobs - old)[None], estimator)[0]).sum().backward()
+    torch.testing.assert_close(logits.grad, exact, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("estimator", "right"), [("k1", False), ("k2", True), ("k3", False)])
@@ -223,8 +244,13 @@ def test_the_surrogate_by_hand():
     low, high = clipped(ratios, advantages, 0.2, 0.3)
     assert low.tolist() == [[0, 0, 0, 0, 1, 0]]
     assert high.tolist() == [[0, 1, 0, 0, 0, 0]]
-    far = clipped_surrogate(torch.tensor([[5.0]]).log(), torch.tensor([[-2.0]]), 0.2, 0.2, dual_clip=3.0)
-    assert far.item() == pytest.approx(6.0)
+    far, negative = torch.tensor([[5.0]]).log().requires_grad_(), torch.tensor([[-2.0]])
+    loss = clipped_surrogate(far, negative, 0.2, 0.2, dual_clip=3.0)
+    loss.sum().backward()
+    assert loss.item() == pytest.approx(6.0)
+    assert far.grad == 0
+    assert [share.item() for share in clipped(far, negative, 0.2, 0.2, 3.0)] == [0, 1]
+    assert [share.item() for share in clipped(far, negative, 0.2, 0.2)] == [0, 0]
 
 
 def test_its_gradient_at_ratio_one_is_that_of_reinforce_and_is_cut_where_it_says():
@@ -262,6 +288,17 @@ def test_the_value_loss_by_hand():
     # plain: 1, 1, 0; held to 0.7, 0.2, 0: 1.69, 3.24, 0
     torch.testing.assert_close(clipped_value_loss(values, old, returns, 0.2), torch.tensor([[0.845, 1.62, 0.0]]))
     torch.testing.assert_close(clipped_value_loss(values, old, returns, None), torch.tensor([[0.5, 0.5, 0.0]]))
+    assert clipped_values(values, old, returns, 0.2).tolist() == [[True, True, False]]
+    assert not clipped_values(values, old, returns, None).any()
+
+
+def test_values_are_cut_where_their_loss_has_no_gradient():
+    values = (2 * doubles(1, 200)).requires_grad_()
+    old, returns = doubles(1, 200, seed=1), doubles(1, 200, seed=2)
+    clipped_value_loss(values, old, returns, 0.5).sum().backward()
+    cut = clipped_values(values.detach(), old, returns, 0.5)
+    assert torch.equal(cut, values.grad == 0)
+    assert 0 < cut.sum() < ((values - old).abs() > 0.5).sum()
 
 
 def test_the_coefficient_by_hand():
@@ -280,4 +317,3 @@ def test_what_is_told_of_ratios_by_hand():
     assert told["clip_low"].tolist() == [[0, 0, 0, 0, 1]]
     torch.testing.assert_close(told["ratio"], ratios)
     torch.testing.assert_close(told["ratio_square"], ratios**2)
-    torch.testing.assert_close(told["moved"], ratios - 1 - ratios.log())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gemma_align.evaluation.clinical import measure as clinical
-from gemma_align.evaluation.directions import DIRECTIONS, SHARES, direction, is_share
+from gemma_align.evaluation.directions import DIRECTIONS, SHARES, direction, is_share, least_is_best
 from gemma_align.types import Example
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
@@ -50,3 +50,10 @@ def test_shares_are_known_measures_and_counts_are_none():
     assert is_share("pass@1")
     assert is_share("sampled_pass@8")
     assert not any(map(is_share, ("num_tokens", "length_ratio", "response_loss", "semantic_similarity", "my_measure")))
+
+
+def test_of_the_tune_split_the_lowest_is_kept_where_less_is_better():
+    assert [name for name in ("loss", "rougeL", "toxicity", "reward_total", "num_tokens") if least_is_best(name)] == [
+        "loss",
+        "toxicity",
+    ]

@@ -255,6 +255,9 @@ def test_a_run_that_samples_tells_what_its_rollouts_were(sampled):
     rolled = [line for line in lines if "loss/policy" in line]
     assert [line["step"] for line in rolled] == [7, 8, 9, 10]
     assert rolled[0]["policy/kl"] == pytest.approx(0, abs=1e-4)  # the reference is the policy that SFT left
+    card = (folder / "adapter" / "README.md").read_text()
+    assert "The stability monitor watched 4 updates and found" in card
+    assert "It could not judge entropy collapse, length drift, value failure, dead groups, reward falls" in card
     wanted = {"reward/total", "reward/encoder", "reward/programmatic", "reward/length", "rollout/unfinished"}
     wanted |= {"policy/entropy", "policy/ratio_max", "loss/value", "value/explained_variance"}
     assert all(wanted <= set(line) for line in rolled)

@@ -15,6 +15,7 @@ import torch
 from huggingface_hub import errors
 from safetensors.torch import load_file, save_file
 
+from gemma_align.config import ModelConfig
 from gemma_align.errors import CheckpointError, ConfigError
 from gemma_align.models import bundled, checkpoints, hub
 from gemma_align.models.checkpoints import LoadedCheckpoint, load_checkpoint, resolve_device, resolve_precision
@@ -364,6 +365,8 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_precision("auto", cpu) == torch.float32
     assert resolve_precision("auto", torch.device("mps")) == torch.float32
     assert resolve_precision("auto", cuda) == torch.bfloat16
+    assert resolve_precision(ModelConfig(lora=None).weights_precision, cuda) == torch.float32
+    assert resolve_precision(ModelConfig().weights_precision, cuda) == torch.bfloat16
     assert resolve_precision("fp32", cuda) == torch.float32
     assert resolve_precision("bf16", cpu) == torch.bfloat16
     with pytest.raises(ConfigError, match="65504"):

@@ -89,6 +89,12 @@ def test_beta_follows_violations_where_it_is_a_multiplier():
         one.observe(score(one, HONEST, LOOP))
     assert model.beta == pytest.approx(math.exp(0.5))
     assert fixed.beta == 1.0
+    free = {"repetition": {"floor": None}}
+    held = reward(combine="lagrangian", lagrangian=fast, constraints=free)
+    held.load_state_dict(model.state_dict())
+    beside = held.score([EXAMPLE], [Answer(LOOP)], 1.0).total
+    assert torch.equal(beside, reward(constraints=free).score([EXAMPLE], [Answer(LOOP)]).total)
+    assert beside > held.score([EXAMPLE], [Answer(LOOP)]).total
     other = reward(combine="lagrangian", lagrangian=fast)
     other.load_state_dict(model.state_dict())
     assert other.beta == model.beta

@@ -239,6 +239,17 @@ def test_after_an_extra_one_the_folder_is_what_it_would_have_been_without_it(tmp
     assert names(tmp_path / "stopped") == names(tmp_path / "unbroken") == ["step-000006", "step-000008"]
 
 
+def test_what_a_rewind_undid_is_not_gone_back_to(tmp_path):
+    for step in (10, 20, 30):
+        save_checkpoint(tmp_path, a_state(step), keep=3)
+    undone = [(10, 27)]
+    assert checkpoint_before(tmp_path, 27, 0).step == 20
+    assert checkpoint_before(tmp_path, 27, 0, undone).step == 10
+    assert checkpoint_before(tmp_path, 40, 0, undone).step == 30
+    assert checkpoint_before(tmp_path, 40, 0, [(10, 27), (10, 30)]).step == 10
+    assert checkpoint_before(tmp_path, 10, 0, undone) is None
+
+
 def test_an_extra_one_at_a_step_that_is_saved_again_is_older(tmp_path):
     save_checkpoint(tmp_path, a_state(4), keep=2, extra=True)
     assert save_checkpoint(tmp_path, a_state(4), keep=2).name == "step-000004.1"

@@ -15,7 +15,7 @@ from tests.trainers.common import (
     weights,
 )
 
-from gemma_align.config import RLConfig
+from gemma_align.config import LoraConfig, RLConfig
 from gemma_align.config.methods import GRPOConfig
 from gemma_align.trainers.grpo import GRPO, RolloutBatch
 from gemma_align.trainers.spares import Spares
@@ -46,7 +46,7 @@ def test_loss_and_gradient_are_those_of_separate_forwards(norm, estimator, ratio
     policy.model.zero_grad()
 
     responses = batch.responses
-    slow, kl_part, tokens = torch.zeros(()), torch.zeros(()), float(responses.mask.sum())
+    slow, kl_part, moved, tokens = torch.zeros(()), torch.zeros(()), 0.0, float(responses.mask.sum())
     for n in range(len(batch)):
         prompt, size = responses.prompt_ids[responses.prompt_of[n]], int(responses.mask[n].sum())
         ids = responses.ids[n, :size].tolist()
@@ -56,16 +56,18 @@ def test_loss_and_gradient_are_those_of_separate_forwards(norm, estimator, ratio
         if ratio == "sequence":
             log_ratios = log_ratios.mean().expand(size)
         for t in range(size):
-            r, a = log_ratios[t].exp(), batch.advantages[n]
+            r, own_r, a = log_ratios[t].exp(), (own[t] - batch.old_logprobs[n, t]).exp(), batch.advantages[n]
             step = -torch.minimum(r * a, r.clamp(0.8, 1.3) * a)
             away = own[t] - batch.ref_logprobs[n, t]
-            kl = r * (away**2 / 2 if estimator == "k2" else (-away).exp() - 1 + away)
+            kl = own_r.detach() * away**2 / 2 if estimator == "k2" else own_r * ((-away).exp() - 1 + away)
+            moved = moved + (own_r - 1 - own_r.log()).item() / tokens
             divisor = {"token": tokens, "response": size * len(batch), "constant": 6.0 * len(batch)}[norm]
             slow = slow + (step + 0.05 * kl) / divisor
             kl_part = kl_part + kl / divisor
     slow.backward()
     assert loss.item() == pytest.approx(slow.item(), abs=1e-5)
     assert metrics["loss/kl"] == pytest.approx(kl_part.item(), abs=1e-5)
+    assert metrics["policy/moved"] == pytest.approx(moved, abs=1e-5)
     for name, weight in policy.trainable().items():
         torch.testing.assert_close(found[name], weight.grad, rtol=2e-3, atol=1e-6, msg=name)
     assert set(metrics) == set(grpo.metrics)
@@ -104,13 +106,39 @@ def test_divergence_is_told_also_where_it_costs_nothing():
     assert grpo.told()[0]["policy/kl"] > 0.01
 
 
-def test_equal_scores_move_nothing():
+@pytest.mark.parametrize("baseline", ["group", "leave_one_out"])
+def test_equal_scores_move_nothing(baseline):
     policy = tiny_policy(moved=0.1)
-    grpo = make(policy, term=lambda example, answer: 0.3, rl=RL.model_copy(update={"kl_coef": 0.0}))
+    rl = RL.model_copy(update={"kl_coef": 0.0, "group_size": 7})
+    grpo = make(policy, term=lambda example, answer: 0.3, rl=rl, baseline=baseline)
     before = weights(policy)
     updates = list(make_loop(policy, grpo, max_steps=2))
     assert all(torch.equal(weight, before[name]) for name, weight in weights(policy).items())
     assert [u.metrics["rollout/dead_groups"] for u in updates] == [1.0, 1.0]
+
+
+def test_the_tune_split_is_told_what_greedy_responses_can_tell():
+    sums, count = make(tiny_policy(moved=0.1)).roller.tune(PROMPTS[:3])
+    assert count == 3
+    assert sums["loss"] == -sums["reward_total"]
+    assert {"rollout_tokens", "rollout_unfinished", "reward_term_term"} <= set(sums)
+    assert not {"rollout_dead_groups", "reward_std_in_group", "policy_kl", "policy_kl_k1"} & set(sums)
+
+
+def test_dropout_leaves_the_ratio_at_one():
+    lora = LoraConfig(r=4, dropout=0.5)
+    policy = tiny_policy(moved=0.1, lora=lora)
+    grpo = make(policy)
+    with torch.no_grad():
+        batch = grpo.prepare(PROMPTS[:3])
+    moved = []
+    for on in (True, False, True):
+        policy.use_dropout(on)
+        loss, metrics = grpo.loss(batch, totals(batch))
+        moved.append(metrics["policy/moved"])
+        assert loss.requires_grad
+    assert min(moved[0], moved[2]) > 1e-3
+    assert moved[1] == pytest.approx(0, abs=1e-6)
 
 
 def test_samples_depend_on_the_example_and_not_on_its_company():

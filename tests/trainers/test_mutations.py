@@ -19,8 +19,8 @@ MUTATIONS = {
     ),
     "log-probabilities: shifted by one": (
         "core/packing.py",
-        "predictors[n] = [start + size - 1, *range(first, first + len(inputs))]",
-        "predictors[n] = [*range(first, first + len(inputs)), start + size - 1]",
+        "predictors += [last, *range(first, first + lengths[n] - k - 1)]",
+        "predictors += [*range(first, first + lengths[n] - k - 1), last]",
         "test_dpo -k separate",
     ),
     "DPO: sign": (
@@ -44,8 +44,9 @@ MUTATIONS = {
         "trainers/grpo.py", "scored.rollouts.responses.prompt_of", "scored.rollouts.responses.prompt_of.roll(1)",
         "test_grpo -k on_policy",
     ),
-    "GRPO: missing mask": (
-        "core/kl.py", "torch.where(mask, logprobs - others, 0.0)", "(logprobs - others + 0.1)", "test_grpo -k separate",
+    "GRPO: padding counts in a response's mean": (
+        "trainers/grpo.py", "mask / mask.sum(dim=1, keepdim=True).clamp(min=1)", "mask / mask.shape[1]",
+        "test_grpo -k separate",
     ),
     "GRPO: detached ratio": (
         "core/surrogate.py", "ratios, advantages = log_ratios.exp()", "ratios, advantages = log_ratios.exp().detach()",
@@ -55,8 +56,11 @@ MUTATIONS = {
         "core/surrogate.py", "-torch.minimum(ratios * advantages, clipped * advantages)", "-(ratios * advantages)",
         "test_grpo -k separate",
     ),
-    "GRPO: divergence without its weight": (
-        "trainers/grpo.py", "kl = ratios.exp() * kl_estimate(", "kl = kl_estimate(", "test_grpo -k separate",
+    "GRPO: k3 without its weight's gradient": (
+        "core/kl.py", 'weight.detach() if estimator == "k2" else weight', "weight.detach()", "test_grpo -k separate",
+    ),
+    "GRPO: k2 with its weight's gradient": (
+        "core/kl.py", 'weight.detach() if estimator == "k2" else weight', "weight", "test_grpo -k separate",
     ),
     "GRPO: the base as reference": (
         "trainers/rollouts.py", "torch.no_grad(), self.reference.in_place()", "torch.no_grad(), self.policy.base()",
@@ -75,14 +79,15 @@ MUTATIONS = {
         "mask.cumsum(dim=1) == (mask.sum(dim=1, keepdim=True) - 1).clamp(min=1)", "test_ppo -k separate",
     ),
     "PPO: values of the state after the token": (
-        "models/value.py", "index_select(0, row.predictors)", "index_select(0, row.predictors + 1)",
-        "test_ppo -k separate",
+        "models/value.py", "row.scatter(self.head(self.beside.hidden(row)))",
+        "row.scatter(self.head(self.beside.hidden(row)).roll(-1, 0))", "test_ppo -k separate",
     ),
     "PPO: a critic that reads the policy": (
         "models/beside.py", "stack.enter_context(policy.base())", "pass", "test_ppo -k touch",
     ),
-    "PPO: missing mask": (
-        "core/kl.py", "torch.where(mask, logprobs - others, 0.0)", "(logprobs - others + 0.1)", "test_ppo -k separate",
+    "PPO: padding counts in the advantages' deviation": (
+        "core/advantages.py", "centred = torch.where(mask, counted - summed / max(count, 1.0), 0.0)",
+        "centred = counted - summed / max(count, 1.0)", "test_ppo -k separate",
     ),
     "PPO: detached ratio": (
         "core/surrogate.py", "ratios, advantages = log_ratios.exp()", "ratios, advantages = log_ratios.exp().detach()",
@@ -106,6 +111,14 @@ MUTATIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)
+def test_the_line_to_break_is_there(mutation: tuple[str, str, str, str]) -> None:
+    file, right, wrong, tests = mutation
+    assert (ROOT / "src" / "gemma_align" / file).read_text(encoding="utf-8").count(right) == 1
+    assert right != wrong
+    assert (ROOT / "tests" / "trainers" / f"{tests.split()[0]}.py").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS.values(), ids=MUTATIONS)
 def test_a_broken_line_is_noticed(mutation: tuple[str, str, str, str], tmp_path: Path) -> None:
@@ -113,7 +126,6 @@ def test_a_broken_line_is_noticed(mutation: tuple[str, str, str, str], tmp_path:
     copied(tmp_path)
     broken = tmp_path / "gemma_align" / file
     text = broken.read_text(encoding="utf-8")
-    assert text.count(right) == 1, f"{file} has {text.count(right)} times: {right}"
     broken.write_text(text.replace(right, wrong), encoding="utf-8")
     done = run(tmp_path, tests)
     assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]  # tests ran, and one failed

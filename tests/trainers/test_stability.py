@@ -36,7 +36,8 @@ SMOKE = ROOT / "configs" / "smoke" / "grpo.yml"
         ("violations_rise", {"reward/violation": [0.1, 0.1, 0.4, 0.6], "reward/encoder": [1.0, 1.0, 0.0, 0.0]}, 0.0),
         ("violations_rise", {"reward/violation": [0.1, 0.1, 0.4, 0.6], "reward/total": [0.0, 0.0, 1.0, 1.0]}, 0.4),
         ("never_ends", {"rollout/unfinished": [0.0, 0.0, 1.0, 0.9]}, 0.95),
-        ("not_finite", {"optimizer/skipped": [0.0, 1.0, 1.0, 3.0]}, 2.0),
+        ("not_finite", {"optimizer/skipped": [0.0, 4.0, 1.0, 1.0]}, 2.0),
+        ("not_finite", {"optimizer/skipped": [1.0, 0.0, 0.0]}, 0.0),
         ("not_finite", {"optimizer/skipped": [1.0]}, 1.0),
     ],
 )
@@ -114,9 +115,51 @@ def test_after_a_rewind_the_signal_may_fall_again():
     line = {"policy/clip_low": 0.5, "policy/clip_high": 0.0}
     assert len(monitor.see(1, line)) == 1
     assert monitor.see(2, line) == []
-    monitor.rewound(0)
+    monitor.rewound(Monitor(settings()).state_dict(), 0, 2)
     assert [v.began for v in monitor.see(3, line)] == [3]
     assert [v.found for v in monitor.verdicts] == [1, 3]
+
+
+def test_after_a_rewind_it_has_seen_what_it_had_seen_then():
+    """Also the second time, when it has seen other than as many updates as were done."""
+    monitor, calm, wild = Monitor(settings()), {"policy/entropy": 3.0}, {"policy/entropy": 0.1}
+    for step in range(1, 5):
+        monitor.see(step, calm)
+    kept = json.loads(json.dumps(monitor.state_dict()))
+    for step in range(5, 9):
+        monitor.see(step, wild)
+    for now in (8, 10):
+        monitor.rewound(kept, 4, now)
+        assert monitor.signals()["entropy_collapse"] == 0
+        for step in range(now + 1, now + 3):
+            monitor.see(step, wild)
+        assert monitor.signals()["entropy_collapse"] == pytest.approx(1 - 0.1 / 3)
+    assert monitor.abandoned == [(4, 8), (4, 10)]
+    again = Monitor(settings())
+    again.load_state_dict(json.loads(json.dumps(monitor.state_dict())))
+    assert again.state_dict() == monitor.state_dict()
+
+
+def test_one_skipped_update_is_gone_back_from_once():
+    monitor = Monitor(settings())
+    kept = monitor.state_dict()
+    skips = [0.0, 1.0, 0.0, 0.0, 0.0]
+    found = []
+    for step, skipped in enumerate(skips, 1):
+        verdicts = monitor.see(step, {"optimizer/skipped": skipped, "policy/entropy": 3.0})
+        found += [(v.name, v.found) for v in verdicts]
+        if verdicts:
+            monitor.rewound(kept, 0, step)
+    assert found == [("not_finite", 2)]
+
+
+def test_a_metric_that_is_not_a_number_silences_no_signal():
+    monitor = Monitor(settings(kl_blow_up=0.5, entropy_collapse=0.5))
+    for step in range(1, 9):
+        line = {"policy/entropy": 3.0 if step < 5 else 0.1, "policy/kl": 40.0, "rollout/tokens": 4.0}
+        broken = {"optimizer/skipped": 1.0, "policy/entropy": math.nan, "policy/kl": math.inf}
+        monitor.see(step, line | broken if step == 1 else line | {"optimizer/skipped": 0.0})
+    assert {v.name for v in monitor.verdicts} == {"not_finite", "kl_blow_up", "entropy_collapse"}
 
 
 def ran(folder: Path, *overrides: str) -> list[dict]:

@@ -6,6 +6,8 @@ if TYPE_CHECKING:
     from gemma_align.config.schema import Config
     from gemma_align.config.sections import DataConfig
 
+OF_ONE_METHOD = ("dpo", "grpo", "ppo")  # sections that are called as the method that reads them
+OF_SAMPLING = ("rl", "reward")
 _TASK_OF_FORMAT = {
     "mts_dialog": "clinical",
     "hh_rlhf": "safety",
@@ -31,6 +33,10 @@ def contradictions_of_stages(config: "Config") -> list[Contradiction]:
     common = set(found)
     found += _methods(config)
     for number, stage in enumerate(config.stages):
+        for section in stage.overrides():
+            if (section in OF_ONE_METHOD and section != stage.method) or (section in OF_SAMPLING and not stage.samples):
+                message = f"wanted settings that a stage of {stage.method} reads, given the section `{section}`"
+                found.append(Contradiction((f"stages.{number}.{section}",), message))
         own = {f"{section}.{name}" for section, settings in stage.overrides().items() for name in settings}
         for keys, message in contradictions(config.for_stage(stage)):
             if (keys, message) not in common:
@@ -42,7 +48,7 @@ def contradictions_of_stages(config: "Config") -> list[Contradiction]:
 def contradictions(config: "Config") -> list[Contradiction]:
     """What contradicts what in one configuration, its stages left aside."""
     found = [*_too_long(config), *_few_shot(config), *_formats(config.data, config.task)]
-    return [*found, *_terms(config), *_no_reward(config)]
+    return [*found, *_terms(config), *_no_reward(config), *_no_encoder(config), *_lagrangian(config)]
 
 
 def _too_long(config: "Config") -> list[Contradiction]:
@@ -100,6 +106,15 @@ def _methods(config: "Config") -> list[Contradiction]:
         own = config.for_stage(stage)
         if stage.method == "ppo":
             found += _ppo(own)
+        if stage.method == "dpo" and own.dpo.loss == "ipo" and own.dpo.label_smoothing:
+            message = f"wanted 0, as the loss ipo has no labels to smooth, given {own.dpo.label_smoothing:g}"
+            found.append(Contradiction(("dpo.label_smoothing", "dpo.loss"), message))
+        if own.model.lora is None and own.model.precision == "bf16":
+            message = (
+                "wanted auto or fp32, as model.lora=null trains all weights and bf16 would round most of each step off "
+                "them, given 'bf16'"
+            )
+            found.append(Contradiction(("model.precision", "model.lora"), message))
         if stage.samples and own.model.lora is None and own.reward.asks_reference and own.rl.temperature != 1:
             message = (
                 "wanted 1, as at any other temperature reward.constraints.fluency reads the base model itself, "
@@ -141,6 +156,28 @@ def _terms(config: "Config") -> list[Contradiction]:
     twice = sorted({call for call in calls if calls.count(call) > 1})
     message = f"wanted each call once, given {', '.join(twice)} more than once: give one of them the sum of the weights"
     return [Contradiction(("reward.terms",), message)] if twice else []
+
+
+def _no_encoder(config: "Config") -> list[Contradiction]:
+    """Ways to read the encoder, where it isn't read."""
+    reward = config.reward
+    if reward.alpha or reward.combine not in ("pessimistic", "shaped"):
+        return []
+    message = f"wanted reward.alpha above 0, as it is about the encoder, or weighted, given '{reward.combine}'"
+    return [Contradiction(("reward.combine", "reward.alpha"), message)]
+
+
+def _lagrangian(config: "Config") -> list[Contradiction]:
+    """beta moves within bounds, from where it stands."""
+    reward, bounds = config.reward, config.reward.lagrangian
+    if reward.combine != "lagrangian" or bounds.low <= reward.beta <= bounds.high:
+        return []
+    message = (
+        f"wanted within reward.lagrangian.low={bounds.low:g} and reward.lagrangian.high={bounds.high:g}, between which "
+        f"reward.combine=lagrangian moves it, given {reward.beta:g}"
+    )
+    keys = ("reward.beta", "reward.lagrangian.low", "reward.lagrangian.high", "reward.combine")
+    return [Contradiction(keys, message)]
 
 
 def _no_reward(config: "Config") -> list[Contradiction]:

@@ -75,7 +75,7 @@ class LoraConfig(Section):
     alpha: Count = 16
     """Scale; twice the rank keeps the update's size when the rank changes."""
     dropout: Fraction = 0.0
-    """Share of the adapter's inputs zeroed while training; 0 keeps sampled and recomputed log-probabilities equal."""
+    """Share of the adapter's inputs zeroed in SFT; other stages hold a policy against itself and zero none."""
     target_modules: Annotated[tuple[LinearModule, ...], Field(min_length=1, strict=False)] = ("q_proj", "v_proj")
     """Which linear layers of every block get an adapter."""
 
@@ -90,11 +90,18 @@ class ModelConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: cuda if there is one, then mps, then cpu."""
     precision: Annotated[Literal["auto", "fp32", "bf16"], BeforeValidator(_refuse_half_precision)] = "auto"
-    """`auto`: bf16 on cuda, fp32 elsewhere (CPUs without bf16 units are ten times slower in it)."""
+    """`auto`: bf16 on cuda, fp32 elsewhere (CPUs without bf16 units are ten times slower in it) and where all weights
+    are trained."""
     lora: LoraConfig | None = LoraConfig()
     """Adapters, or null: all weights are trained (16 bytes a parameter instead of 4)."""
     max_length: Annotated[int, Field(ge=8, le=32768)] = 1024
     """Tokens of prompt and response together; Gemma 3 270M was trained with at most 32,768."""
+
+    @property
+    def weights_precision(self) -> Literal["auto", "fp32", "bf16"]:
+        """`precision`, with `auto` decided where all weights are trained: most of a step would be rounded off a bf16
+        weight, which has 8 bits."""
+        return "fp32" if self.lora is None and self.precision == "auto" else self.precision
 
 
 class DataConfig(Section):
@@ -242,7 +249,8 @@ class CheckpointConfig(Section):
     reuse_stages: bool = True
     """Keep supervised stages beside the run folder, and start after them where they are there already."""
     measure: Annotated[str, Field(min_length=1)] = "loss"
-    """Of the tune split: the best adapter has the lowest `loss`, or the highest of any other measure."""
+    """Of the tune split: the best adapter has the lowest `loss`, or the best of any other measure (the highest where
+    neither way is better)."""
 
 
 class TrackingConfig(Section):

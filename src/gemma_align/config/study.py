@@ -79,7 +79,7 @@ class Study(Section):
     budget: Budget = Budget()
     """See `Budget`."""
     tune_by: Annotated[str, Field(min_length=1)] = "loss"
-    """Measure of the tune split by which candidates are chosen: the lowest `loss`, the highest of any other."""
+    """Measure of the tune split by which candidates are chosen: the lowest `loss`, the best of any other."""
     measures: dict[TaskName, Annotated[tuple[str, ...], Field(min_length=1, strict=False)]]
     """Of each task's evaluation: what decides. The first is the one that the recommendation goes by, and that a reward
     is held against (`checkpoint.measure` makes runs log it along the way)."""

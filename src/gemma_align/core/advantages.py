@@ -41,20 +41,20 @@ def group_relative(scores: Float[Tensor, "N"], group: Int[Tensor, "N"], scale: S
     """
     count, mean = _means(scores, group)
     centred = scores - mean[group]
-    low = torch.full_like(mean, torch.inf).scatter_reduce(0, group, scores, "amin")
-    high = torch.full_like(mean, -torch.inf).scatter_reduce(0, group, scores, "amax")
     if scale == "group":
         squares = torch.zeros_like(mean).index_add(0, group, centred.square())
         centred = centred / ((squares / (count - 1).clamp(min=1)).sqrt() + STD_EPS)[group]
-    return torch.where((high > low)[group], centred, 0.0)
+    return torch.where(_differ(scores, group, mean), centred, 0.0)
 
 
 def leave_one_out(scores: Float[Tensor, "N"], group: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
-    """Score less the mean of the group's other scores; 0 in a group of one. Arguments as in `group_relative`."""
+    """Score less the mean of the group's other scores, which is n / (n - 1) times the score less the mean of all n.
+
+    Exactly 0 where all scores of a group are equal, as in a group of one. Arguments as in `group_relative`.
+    """
     count, mean = _means(scores, group)
-    others = (mean * count)[group] - scores
-    rest = (count - 1)[group]
-    return torch.where(rest > 0, scores - others / rest.clamp(min=1), 0.0)
+    centred = (scores - mean[group]) * (count / (count - 1).clamp(min=1))[group]
+    return torch.where(_differ(scores, group, mean), centred, 0.0)
 
 
 def token_rewards(
@@ -128,6 +128,13 @@ def explained_variance(
         return 0.0
     spread, left = second / count - (first / count) ** 2, fourth / count - (third / count) ** 2
     return 1.0 - left / spread if spread > 1e-12 else 0.0
+
+
+def _differ(scores: Float[Tensor, "N"], group: Int[Tensor, "N"], mean: Float[Tensor, "P"]) -> Bool[Tensor, "N"]:
+    """Of each response, whether the scores of its group aren't all equal; `mean` says how many groups there are."""
+    low = torch.full_like(mean, torch.inf).scatter_reduce(0, group, scores, "amin")
+    high = torch.full_like(mean, -torch.inf).scatter_reduce(0, group, scores, "amax")
+    return (high > low)[group]
 
 
 def _means(scores: Float[Tensor, "N"], group: Int[Tensor, "N"]) -> tuple[Float[Tensor, "P"], Float[Tensor, "P"]]:

@@ -42,6 +42,24 @@ def kl_estimate(log_ratios: Float[Tensor, "N T"], estimator: Estimator) -> Float
             return torch.expm1(-log_ratios) + log_ratios
 
 
+def kl_loss(
+    log_ratios: Float[Tensor, "N T"], from_sampler: Float[Tensor, "N T"], estimator: Literal["k2", "k3"]
+) -> Float[Tensor, "N T"]:
+    """The divergence as a loss term: its expected gradient over the sampling policy's tokens is that of the true KL.
+
+    r k3 with r = exp(from_sampler) in the gradient, for d(r k3) = r l d(log p); r k2 with r held fixed, for r d(k2) is
+    that already.
+
+    Args:
+        log_ratios: l, to the reference; gradient flows through it.
+        from_sampler: log p - log p_old of the token, to the policy that drew it; of tokens, also where a surrogate
+            takes ratios of sequences.
+        estimator: see the module.
+    """
+    weight = from_sampler.exp()
+    return (weight.detach() if estimator == "k2" else weight) * kl_estimate(log_ratios, estimator)
+
+
 def adapted(coef: float, measured: float, target: float, num_samples: float, horizon: float) -> float:
     """The coefficient after a batch: it grows where the divergence was over its target (Ziegler et al. 2019, 2.2).
 

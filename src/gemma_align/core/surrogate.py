@@ -1,10 +1,8 @@
 """PPO's clipped losses of a token, unreduced, which GRPO uses too (Schulman et al. 2017, arXiv 1707.06347)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
-
-from gemma_align.core.kl import kl_estimate
 
 
 def clipped_surrogate(
@@ -35,32 +33,40 @@ def clipped_surrogate(
 
 
 def clipped(
-    log_ratios: Float[Tensor, "N T"], advantages: Float[Tensor, "N T"], eps_low: float, eps_high: float
+    log_ratios: Float[Tensor, "N T"],
+    advantages: Float[Tensor, "N T"],
+    eps_low: float,
+    eps_high: float,
+    dual_clip: float | None = None,
 ) -> tuple[Float[Tensor, "N T"], Float[Tensor, "N T"]]:
     """1 where the gradient of `clipped_surrogate` is cut from below, and from above; else 0."""
     ratios = log_ratios.detach().exp()
-    low = ((ratios < 1 - eps_low) & (advantages < 0)).to(log_ratios.dtype)
-    high = ((ratios > 1 + eps_high) & (advantages > 0)).to(log_ratios.dtype)
-    return low, high
+    low = (ratios < 1 - eps_low) & (advantages < 0)
+    high = (ratios > 1 + eps_high) & (advantages > 0)
+    if dual_clip is not None:
+        high |= (ratios > dual_clip) & (advantages < 0)
+    return low.to(log_ratios.dtype), high.to(log_ratios.dtype)
 
 
 def of_ratios(
-    log_ratios: Float[Tensor, "N T"], advantages: Float[Tensor, "N T"], eps_low: float, eps_high: float
+    log_ratios: Float[Tensor, "N T"],
+    advantages: Float[Tensor, "N T"],
+    eps_low: float,
+    eps_high: float,
+    dual_clip: float | None = None,
 ) -> dict[str, Float[Tensor, "N T"]]:
     """What is told of the ratios of each token; no gradient.
 
     clip_low, clip_high   see `clipped`
-    moved                 k3 of KL(sampling policy || policy): the sampling policy drew the tokens
     ratio, ratio_square   r and r^2: their means give the effective sample size, mean(r)^2 / mean(r^2) of the tokens
     ratio_max             r, of which the largest is told
     """
     away = log_ratios.detach()
-    low, high = clipped(away, advantages, eps_low, eps_high)
+    low, high = clipped(away, advantages, eps_low, eps_high, dual_clip)
     ratios = away.exp()
     return {
         "clip_low": low,
         "clip_high": high,
-        "moved": kl_estimate(-away, "k3"),
         "ratio": ratios,
         "ratio_square": ratios.square(),
         "ratio_max": ratios,
@@ -82,3 +88,14 @@ def clipped_value_loss(
         return 0.5 * plain
     held = old_values + (values - old_values).clamp(-eps, eps)
     return 0.5 * torch.maximum(plain, (held - returns).square())
+
+
+def clipped_values(
+    values: Float[Tensor, "N T"], old_values: Float[Tensor, "N T"], returns: Float[Tensor, "N T"], eps: float | None
+) -> Bool[Tensor, "N T"]:
+    """Where `clipped_value_loss` has no gradient: the value has left its range, towards the return or past it."""
+    if eps is None:
+        return torch.zeros_like(values, dtype=torch.bool)
+    away = values - old_values
+    held = old_values + away.clamp(-eps, eps)
+    return (away.abs() > eps) & ((held - returns).square() > (values - returns).square())

@@ -88,3 +88,8 @@ def direction(measure: str) -> Direction:
     if _PASS.fullmatch(measure):
         return _higher("all tests pass")
     return DIRECTIONS.get(measure, _neither("not known which way is better"))
+
+
+def least_is_best(tuned_by: str) -> bool:
+    """Of a number of the tune split, `loss` and reward parts among them: whether the lowest is to be kept."""
+    return tuned_by == "loss" or direction(tuned_by).better == "lower"

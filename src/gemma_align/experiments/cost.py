@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gemma_align.config import Config
 from gemma_align.errors import RunDirError
 from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
@@ -16,7 +15,7 @@ class Cost:
     """Of training; the evaluation afterwards is the same for all methods.
 
     updates          of the loop
-    training_tokens  row tokens that went through the model in updates, each counted once
+    training_tokens  tokens of the prompts and responses that updates learned from, once however many passes took them
     sampled_tokens   tokens of rollouts
     reward_calls     responses scored
     seconds          of updates with their rollouts and scoring; evaluation and checkpoints left out
@@ -33,31 +32,25 @@ class Cost:
     peak_gb: float
 
 
-def cost_of(paths: RunPaths, config: Config) -> Cost:
+def cost_of(paths: RunPaths) -> Cost:
     """Of a run, or of an evaluation, which has no updates.
-
-    Args:
-        paths: its folder.
-        config: the run's; says how many responses a stage samples.
 
     Raises:
         RunDirError: a log is damaged.
     """
     try:
-        return _summed(read_lines(paths.metrics), read_lines(paths.timings), config)
+        return _summed(read_lines(paths.metrics), read_lines(paths.timings))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # a flipped bit in a key is still valid JSON
         logs, what = f"{paths.metrics.name} or {paths.timings.name} in {paths.root}", f"{type(error).__name__}: {error}"
         raise RunDirError(f"{logs} is damaged ({what}). Put back a good copy") from error
 
 
-def _summed(metrics: list[dict[str, Any]], times: list[dict[str, Any]], config: Config) -> Cost:
+def _summed(metrics: list[dict[str, Any]], times: list[dict[str, Any]]) -> Cost:
     updates = [record for record in metrics if "tokens" in record]
-    rl = {str(stage.method): config.for_stage(stage).rl for stage in config.stages}
     calls, sampled = 0, 0.0
     for record in updates:
-        if "rollout/tokens" in record:
-            own = rl[str(record["stage"]).partition("-")[0]]
-            calls += round((own.num_prompts + record["rollout/refills"]) * own.group_size)
+        if record.get("rollout/tokens"):
+            calls += round(record["rollout/all_tokens"] / record["rollout/tokens"])  # by those of a response
             sampled += record["rollout/all_tokens"]
     phases = _phases(times)
     return Cost(

@@ -1,7 +1,7 @@
 """The model card of a trained adapter, in the hub's format: what it is made of, its cost, what came out, its limits."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.models.checkpoints import CheckpointInfo
 from gemma_align.models.model_card import NOTICE, public_name
+from gemma_align.trainers.stability import replayed
 
 LIMITS = {
     "clinical": "Its notes leave out facts and invent others, as the measures say. It must not be used in the care of "
@@ -36,8 +37,8 @@ def write_run_cards(paths: RunPaths, config: Config, base: CheckpointInfo) -> No
         base,
         evaluation=json.loads(paths.evaluation.read_text(encoding="utf-8")),
         environment=json.loads(paths.environment.read_text(encoding="utf-8")),
-        cost=cost_of(paths, config),
-        verdicts=[line["verdict"] for line in read_lines(paths.metrics) if "verdict" in line],
+        cost=cost_of(paths),
+        lines=read_lines(paths.metrics),
     )
     for folder in (paths.adapter, paths.adapter_best):
         if (folder / "adapter_config.json").is_file():
@@ -56,11 +57,11 @@ def run_card(
     evaluation: Mapping[str, Any],
     environment: Mapping[str, Any],
     cost: Cost,
-    verdicts: list[Mapping[str, Any]],
+    lines: Sequence[Mapping[str, Any]],
 ) -> str:
-    """The card's text, with {WHICH} where it says which of a run's adapters it is of."""
+    """The card's text, with {WHICH} where it says which of a run's adapters it is of; `lines` are metrics.jsonl's."""
     head = yaml.safe_dump(_metadata(config, base, evaluation), sort_keys=False)
-    return f"---\n{head}---\n\n" + "\n".join(_lines(config, base, evaluation, environment, cost, verdicts)) + "\n"
+    return f"---\n{head}---\n\n" + "\n".join(_lines(config, base, evaluation, environment, cost, lines)) + "\n"
 
 
 def _metadata(config: Config, base: CheckpointInfo, evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _lines(
     evaluation: Mapping[str, Any],
     environment: Mapping[str, Any],
     cost: Cost,
-    verdicts: list[Mapping[str, Any]],
+    lines: Sequence[Mapping[str, Any]],
 ) -> Iterator[str]:
     yield f"# {_name(config, base)}"
     yield ""
@@ -134,12 +135,7 @@ def _lines(
     yield ""
     yield "## Stability"
     yield ""
-    if verdicts:
-        yield from (f"- {v['name'].replace('_', ' ')} since update {v['began']}" for v in verdicts)
-    elif cost.reward_calls:
-        yield f"The stability monitor found nothing in {cost.updates} updates."
-    else:
-        yield "No stage sampled, so nothing was watched."
+    yield from _stability(config, lines)
     yield ""
     yield "## Limits"
     yield ""
@@ -148,6 +144,31 @@ def _lines(
     if base.licence is not None:
         yield ""
         yield f"Licence: {base.licence}. {NOTICE.strip()}."
+
+
+def _stability(config: Config, lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What the monitor found, and what it couldn't: silence is worth something only where it has looked."""
+    stages: dict[str, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        if "rollout/tokens" in line:
+            stages.setdefault(line["stage"], []).append(line)
+    if not stages:
+        yield "No stage sampled, so nothing was watched."
+    elif not config.monitor.enabled:
+        yield "The stability monitor was off (`monitor.enabled`), so nothing was watched."
+    else:
+        verdicts = [line["verdict"] for line in lines if "verdict" in line]
+        watched = sum(map(len, stages.values()))
+        yield f"The stability monitor watched {watched} updates and found {'this:' if verdicts else 'nothing.'}"
+        if verdicts:
+            yield ""
+            yield from (f"- {v['name'].replace('_', ' ')} since update {v['began']}" for v in verdicts)
+        for name, own in stages.items():
+            early = replayed(own, config.monitor).too_early()
+            if early:
+                yield ""
+                named = ", ".join(early).replace("_", " ")
+                yield f"It could not judge {named}: {len(own)} updates of {name} are too few (`monitor.window`)."
 
 
 def _table(evaluation: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import torch
 from gemma_align.config import Stage
 from gemma_align.data.collate import Encoder
 from gemma_align.errors import CheckpointError, ConfigError
+from gemma_align.evaluation.directions import least_is_best
 from gemma_align.evaluation.evaluate import evaluate
 from gemma_align.experiments.methods import METHODS, Start
 from gemma_align.experiments.run_paths import RunPaths
@@ -64,6 +65,7 @@ class StageRun:
         if stage.samples:
             training = training.model_copy(update={"batch_size": self.config.rl.num_prompts})
         session.policy.recompute_above(0 if training.gradient_checkpointing else training.max_tokens_per_microbatch)
+        session.policy.use_dropout(stage.method == "sft")  # others hold a policy's log-probabilities against its own
         self.loop = Loop(
             self.algorithm,
             session.policy.trainable(),
@@ -154,16 +156,16 @@ class StageRun:
                 case "lower_rate":
                     self.loop.rate_scale *= self.config.monitor.lower_by
                 case "rewind":
-                    self._rewind(verdict)
+                    self._rewind(self.monitor, verdict)
                     break  # the other verdicts were of weights that are gone
                 case "stop":
                     self._stop()
 
-    def _rewind(self, verdict: Verdict) -> None:
+    def _rewind(self, monitor: Monitor, verdict: Verdict) -> None:
         """Weights and optimizer as they were before it began; the updates and their samples go on from here."""
         self.loop.rate_scale *= self.config.monitor.lower_by
         folder = RunPaths(self.config.output_dir).checkpoints
-        state = checkpoint_before(folder, verdict.began, self.index)
+        state = checkpoint_before(folder, verdict.began, self.index, monitor.abandoned)
         self.session.accelerator.wait_for_everyone()
         if state is None:
             self.session.diagnostics.say(
@@ -172,8 +174,7 @@ class StageRun:
             )
             return
         self.loop.restore_weights(state)
-        if self.monitor is not None:
-            self.monitor.rewound(state.stage_step)
+        monitor.rewound(state.monitor, state.step, self.step)
         self.session.diagnostics.say(f"the weights are those of update {state.step} again")
 
     def _stop(self) -> None:
@@ -200,7 +201,8 @@ class StageRun:
                 measures |= self._tune_measures()
         session.diagnostics.log(self.step, {f"eval/{name}": value for name, value in measures.items()})
         value = measures[measure]
-        better = self.best is None or (value < self.best.value if measure == "loss" else value > self.best.value)
+        least = least_is_best(measure)
+        better = self.best is None or (value < self.best.value if least else value > self.best.value)
         if better:
             self.best = Best(measure, value, self.step)
             if session.folder is not None:

@@ -65,6 +65,7 @@ class Policy:
         self.max_tokens = max_tokens
         self.num_rows = num_rows
         self._recompute_above: int | None = None
+        self._dropout = True
         self._decoder: Decoder | None = None
         self._sampling = False
         self.model.eval()  # all of it: PEFT's wrapper says it trains while the modules in it don't
@@ -84,7 +85,9 @@ class Policy:
             ConfigError: LoRA is asked for on modules the model doesn't have.
         """
         place = resolve_device(device or config.device)
-        loaded = load_checkpoint(config.checkpoint, device=place, dtype=resolve_precision(config.precision, place))
+        loaded = load_checkpoint(
+            config.checkpoint, device=place, dtype=resolve_precision(config.weights_precision, place)
+        )
         model: nn.Module = loaded.model
         if config.lora is not None:
             model = add_lora(model, config)
@@ -108,7 +111,7 @@ class Policy:
             )
         config = load_config(paths.config).model
         place = resolve_device(device or config.device)
-        dtype = resolve_precision(config.precision, place)
+        dtype = resolve_precision(config.weights_precision, place)
         whole = config.lora is None and not base
         loaded = load_checkpoint(str(paths.adapter) if whole else config.checkpoint, device=place, dtype=dtype)
         model: nn.Module = loaded.model
@@ -148,6 +151,11 @@ class Policy:
             self.causal_lm.activation_checkpointing_enable()
             self.causal_lm.disable_input_require_grads()  # only needed by reentrant checkpointing
         self._recompute_above = num_tokens
+
+    def use_dropout(self, on: bool) -> None:
+        """Whether gradient passes drop what the adapter's `dropout` says; passes without a gradient never do."""
+        self._dropout = on
+        self.model.eval()  # until the next gradient pass, which sets it
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The weights that take gradients, by name, in the model's order."""
@@ -206,6 +214,9 @@ class Policy:
         training = torch.is_grad_enabled()  # dropout, and the recomputing of activations, belong to gradient passes
         if self.model.training != training:
             self.model.train(training)
+            for module in self.model.modules():
+                if isinstance(module, nn.Dropout):
+                    module.train(training and self._dropout)
         row = self.pack(responses)
         if self._recompute_above is not None:
             layers = self.causal_lm.model.layers

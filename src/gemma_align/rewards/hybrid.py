@@ -78,12 +78,12 @@ class HybridReward:
         """The weight of the constraints now."""
         return self.multiplier.beta if self.settings.combine == "lagrangian" else self.settings.beta
 
-    def score(self, examples: Sequence[Example], answers: Sequence[Answer]) -> Scores:
-        """See `RewardModel`."""
-        return self.judge(examples, answers).scores
+    def score(self, examples: Sequence[Example], answers: Sequence[Answer], beta: float | None = None) -> Scores:
+        """See `RewardModel` and `judge`."""
+        return self.judge(examples, answers, beta).scores
 
-    def judge(self, examples: Sequence[Example], answers: Sequence[Answer]) -> Judged:
-        """Scores with the constraints' findings.
+    def judge(self, examples: Sequence[Example], answers: Sequence[Answer], beta: float | None = None) -> Judged:
+        """Scores with the constraints' findings; `beta` takes the place of the weight that the constraints have now.
 
         Raises:
             RewardError: a part that can't be computed for an example, or isn't finite; it names the example.
@@ -104,7 +104,7 @@ class HybridReward:
         fired = [any(found[name].fired for name in names) for found in findings]
         parts["violation"] = torch.tensor(fired, dtype=torch.float32)
         held: Tensor = sum((parts[name] for name in names), torch.zeros(len(answers)))
-        total = weighted(encoder, held, self.settings.alpha, self.beta)
+        total = weighted(encoder, held, self.settings.alpha, self.beta if beta is None else beta)
         if self.programmatic is not None:
             parts["programmatic"] = self.programmatic.score(examples, answers).total
             total = total + self.settings.programmatic * parts["programmatic"]

@@ -18,7 +18,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -149,10 +149,16 @@ def newest_state(folder: Path, problem: Callable[[LoopState], str | None]) -> Lo
     return load_checkpoint_state(newest)
 
 
-def checkpoint_before(folder: Path, step: int, stage: int) -> LoopState | None:
-    """The newest good state of a stage from before an update of the whole run; None where none is kept."""
+def checkpoint_before(
+    folder: Path, step: int, stage: int, abandoned: Sequence[tuple[int, int]] = ()
+) -> LoopState | None:
+    """The newest good state of a stage from before an update of the whole run; None where none is kept.
+
+    `abandoned` are the updates that an earlier rewind undid, after the first of each pair up to the second.
+    """
     for found, path in _checkpoints(folder):
-        if found < step and not _is_extra(path) and _problem(path) is None:
+        undone = any(first < found <= last for first, last in abandoned)
+        if found < step and not undone and not _is_extra(path) and _problem(path) is None:
             state = load_checkpoint_state(path)
             return state if state.stage == stage else None
     return None

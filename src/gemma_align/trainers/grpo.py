@@ -6,8 +6,9 @@
 with r the probability ratio to the policy that sampled. Groups come from the rows of the rollouts, never from text.
 
 Departures: the mean is over all tokens of the minibatch (`grpo.loss: response` is the paper's); the divergence in the
-loss carries the ratio as its weight, without which k3 pulls in another direction than the divergence it estimates
-(`core/kl.py`); it is measured also where its coefficient is 0. Options beside the paper: leave-one-out baseline (RLOO),
+loss carries the token's ratio as its weight, without which it pulls in another direction than the divergence it
+estimates (`core/kl.py`), also where the surrogate takes ratios of sequences; it is measured also where its coefficient
+is 0. Options beside the paper: leave-one-out baseline (RLOO),
 no division by the deviation and a constant length (Dr. GRPO), a higher upper clip and other prompts for groups that say
 nothing (DAPO), ratios of sequences (GSPO, Zheng et al. 2025, arXiv 2507.18071).
 """
@@ -23,7 +24,7 @@ from torch import Tensor
 from gemma_align.config import RLConfig
 from gemma_align.config.methods import GRPOConfig
 from gemma_align.core.advantages import group_relative, leave_one_out
-from gemma_align.core.kl import kl_estimate, log_ratio
+from gemma_align.core.kl import kl_loss, log_ratio
 from gemma_align.core.surrogate import clipped_surrogate
 from gemma_align.trainers.policy_metrics import POLICY_METRICS, policy_metrics
 from gemma_align.trainers.rollouts import Roller, Scored
@@ -65,21 +66,28 @@ class GRPO:
         self.spares = spares
         self.num_passes = settings.num_passes
         self.num_minibatches = settings.num_minibatches
+        self._told: dict[str, float] = {}
 
     def prepare(self, examples: Sequence[Example]) -> RolloutBatch:
         """Samples a group of responses to each example, and scores them."""
         scored = self.roller.roll(examples, self.spares)
+        advantages = self._advantages(scored)
+        self._told = {
+            "advantage/mean": float(advantages.double().sum()),
+            "advantage/size": float(advantages.double().abs().sum()),
+        }
         batch = RolloutBatch(
             scored.rollouts.responses,
             old_logprobs=scored.rollouts.logprobs,
             ref_logprobs=scored.ref_logprobs,
-            advantages=self._advantages(scored),
+            advantages=advantages,
         )
         return batch if self.spares is None else batch.select((~scored.dead).nonzero().flatten())
 
     def told(self) -> tuple[dict[str, float], float]:
-        """Scores, their parts, divergence, lengths; of the last batch."""
-        return self.roller.told()
+        """What the roller tells, and of the advantages; of the last batch."""
+        sums, count = self.roller.told()
+        return sums | self._told, count
 
     def loss(self, batch: Batch, totals: Totals) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """See the module. Metrics: see `policy_metrics`."""
@@ -89,18 +97,18 @@ class GRPO:
         logprobs, entropy = self.policy.logprobs_and_entropy(batch.responses, self.rl.temperature, "value")
         device = logprobs.device
         mask = batch.responses.mask.to(device)
-        ratios = log_ratio(logprobs, batch.old_logprobs.to(device), mask)
-        if settings.ratio == "sequence":
-            ratios = _of_sequences(ratios, mask)
+        of_tokens = log_ratio(logprobs, batch.old_logprobs.to(device), mask)
+        ratios = _of_sequences(of_tokens, mask) if settings.ratio == "sequence" else of_tokens
         advantages = torch.where(mask, batch.advantages.to(device)[:, None], 0.0)
         surrogate = clipped_surrogate(ratios, advantages, low, high)
-        kl = ratios.exp() * kl_estimate(log_ratio(logprobs, batch.ref_logprobs.to(device), mask), settings.kl_estimator)
+        away = log_ratio(logprobs, batch.ref_logprobs.to(device), mask)
+        kl = kl_loss(away, of_tokens, settings.kl_estimator)
         weights = self._weights(mask, totals)
-        policy_loss, kl_loss = (weights * surrogate).sum(), (weights * kl).sum()
-        return policy_loss + self.rl.kl_coef * kl_loss, {
-            "loss/policy": policy_loss.item(),
-            "loss/kl": kl_loss.item(),
-            **policy_metrics(ratios, advantages, entropy, mask, totals, low, high),
+        policy_part, kl_part = (weights * surrogate).sum(), (weights * kl).sum()
+        return policy_part + self.rl.kl_coef * kl_part, {
+            "loss/policy": policy_part.item(),
+            "loss/kl": kl_part.item(),
+            **policy_metrics(of_tokens, ratios, advantages, entropy, mask, totals, low, high),
         }
 
     def state_dict(self) -> dict[str, Any]:

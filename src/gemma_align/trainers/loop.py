@@ -45,7 +45,7 @@ class Update:
     step: int
     metrics: dict[str, float]
     num_examples: int
-    num_tokens: int  # row tokens that went through the model in this update, all processes
+    num_tokens: int  # prompts and responses of the batch, all processes: what is shared or read twice counts as in data
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Loop:
         self.step = 0
         self.examples_seen = 0
         self.rate_scale = 1.0  # of the learning rates; below 1 once the stability monitor has lowered them
-        self.skipped = 0  # updates whose loss or gradient was not finite
+        self.skipped = 0  # optimizer steps left out because a loss or gradient was not finite
         self.total_steps = num_updates(len(examples), settings.batch_size, settings.num_epochs, settings.max_steps)
         self.optimizer = torch.optim.AdamW(
             [{"params": list(group.weights.values())} for group in self.groups],
@@ -161,6 +161,7 @@ class Loop:
 
         schedule = learning_rate_factor(self.step, self.total_steps, settings.warmup_fraction, settings.schedule)
         factor = schedule * self.rate_scale
+        skipped = self.skipped
         steps = [
             self._step(part, part_totals, factor)
             for number in range(self.algorithm.num_passes)
@@ -175,7 +176,7 @@ class Loop:
         self.examples_seen += len(indices)
         metrics |= told
         learning_rate = settings.learning_rate * factor
-        metrics |= {"optimizer/learning_rate": learning_rate, "optimizer/skipped": float(self.skipped)}
+        metrics |= {"optimizer/learning_rate": learning_rate, "optimizer/skipped": float(self.skipped - skipped)}
         return Update(self.step, metrics, len(indices), num_tokens)
 
     def _minibatches(self, batch: Batch, totals: Totals, number: int) -> list[tuple[Batch, Totals]]:
@@ -220,7 +221,7 @@ class Loop:
         return mean_metrics(sums, count, self.accelerator) if sums else {}
 
     def _totals(self, batch: Batch) -> tuple[Totals, int]:
-        """What the losses divide by, and how many row tokens the minibatch has, over all processes."""
+        """What the losses divide by, and how many tokens prompts and responses have, over all processes."""
         responses = batch.responses
         row_tokens = int(responses.mask.sum()) + sum(map(len, responses.prompt_ids))
         tokens, sequences, rows = total(

@@ -49,7 +49,7 @@ class LoopState:
     stage_step: int = 0  # updates done in this stage
     examples_seen: int = 0  # examples taken in this stage
     tokens_seen: int = 0  # tokens trained on in the whole run
-    skipped: int = 0  # updates of this stage that were skipped because something was not finite
+    skipped: int = 0  # optimizer steps of this stage that were left out because something was not finite
     rate_scale: float = 1.0  # what the stability monitor multiplied this stage's learning rate by
     stopped: bool = False  # the stability monitor ended the run
     monitor: dict[str, Any] = field(default_factory=dict)  # monitor.state_dict() of this stage

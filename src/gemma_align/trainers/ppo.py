@@ -25,7 +25,7 @@ from gemma_align.config.methods import PPOConfig
 from gemma_align.core.advantages import Total, explained_variance, gae, token_rewards, whiten
 from gemma_align.core.kl import adapted, kl_estimate, log_ratio
 from gemma_align.core.masking import masked_sum
-from gemma_align.core.surrogate import clipped_surrogate, clipped_value_loss
+from gemma_align.core.surrogate import clipped_surrogate, clipped_value_loss, clipped_values
 from gemma_align.models.policy import Policy
 from gemma_align.models.value import Head, OwnCritic
 from gemma_align.trainers.policy_metrics import POLICY_METRICS, policy_metrics
@@ -135,7 +135,7 @@ class PPO:
         advantages = batch.advantages.to(device)
         surrogate = clipped_surrogate(ratios, advantages, eps, eps, self.settings.dual_clip)
         loss = policy_loss = masked_sum(surrogate, mask) / totals.num_tokens
-        told = policy_metrics(ratios, advantages, entropy, mask, totals, eps, eps)
+        told = policy_metrics(ratios, ratios, advantages, entropy, mask, totals, eps, eps, self.settings.dual_clip)
         if values is not None:
             value_loss, of_values = self._value_loss(values, batch, totals)
             loss = policy_loss + self.settings.value_coef * value_loss
@@ -188,7 +188,7 @@ class PPO:
         mask, old, returns = batch.responses.mask.to(device), batch.old_values.to(device), batch.returns.to(device)
         loss = masked_sum(clipped_value_loss(values, old, returns, eps), mask) / totals.num_tokens
         seen = values.detach()
-        cut = (seen - old).abs() > eps if eps is not None else torch.zeros_like(mask)
+        cut = clipped_values(seen, old, returns, eps)
         return loss, {
             "loss/value": loss.item(),
             "value/clipped": float((cut & mask).sum()) / totals.num_tokens,

@@ -23,6 +23,9 @@ from gemma_align.rewards.hybrid import HybridReward
 from gemma_align.trainers.spares import Spares
 from gemma_align.types import Answer, Example, Policy, Responses, Rollouts, Sampling, Scores
 
+# What says nothing of greedy responses, one to a prompt: groups, and divergences, whose estimators are of samples
+OF_SAMPLES = ("rollout/dead_groups", "reward/std_in_group", "policy/kl", "policy/kl_k1")
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -106,11 +109,16 @@ class Roller:
         return scored
 
     def tune(self, examples: Sequence[Example]) -> tuple[dict[str, float], float]:
-        """Sums over one greedy response to each example: `loss` is minus the score; and how many there are."""
+        """Sums over one greedy response to each example: `loss` is minus the score; and how many there are.
+
+        Scored with the beta of the configuration, so that evaluations can be held against each other where another
+        one is trained with by now.
+        """
         sampling = Sampling(self.rl.max_response_tokens, temperature=0.0)
         names = [example.id for example in examples]
-        sums, count = self._account(self._scored(examples, names, 1, sampling))
-        return {"loss": -sums["reward/total"], **{name.replace("/", "_"): sums[name] for name in sums}}, count
+        sums, count = self._account(self._scored(examples, names, 1, sampling, self.reward.settings.beta))
+        told = {name.replace("/", "_"): value for name, value in sums.items() if name not in OF_SAMPLES}
+        return {"loss": -sums["reward/total"], **told}, count
 
     def told(self) -> tuple[dict[str, float], float]:
         """Of the last batch: sums over responses, and their number."""
@@ -131,9 +139,14 @@ class Roller:
         self.reward.load_state_dict(state["reward"])
 
     def _scored(
-        self, examples: Sequence[Example], names: Sequence[str], num_samples: int, sampling: Sampling
+        self,
+        examples: Sequence[Example],
+        names: Sequence[str],
+        num_samples: int,
+        sampling: Sampling,
+        beta: float | None = None,
     ) -> Scored:
-        """`names` name the groups in the random numbers."""
+        """`names` name the groups in the random numbers; `beta` is the reward's, where not that of now."""
         ids = [hashed(0, name, n) % 2**62 for name in names for n in range(num_samples)]
         rollouts = self.policy.generate(examples, num_samples, sampling, ids)
         # What reads the responses sees them as sampled: at the temperature of sampling, where there was one
@@ -142,7 +155,7 @@ class Roller:
             ref_logprobs = self.policy.logprobs(rollouts.responses, temperature).cpu()
         asked = [examples[p] for p in rollouts.responses.prompt_of.tolist()]
         answers = self._answers(rollouts, ref_logprobs if temperature == 1.0 else None)
-        scores = self.reward.score(asked, answers)
+        scores = self.reward.score(asked, answers, beta)
         if self.rl.overlong_buffer:
             lengths = rollouts.responses.mask.sum(dim=1)
             cost = overlong(lengths, sampling.max_tokens, self.rl.overlong_buffer)

@@ -106,9 +106,9 @@ def never_ends(columns: Columns, window: int) -> float | None:
 
 
 def not_finite(columns: Columns, window: int) -> float | None:
-    """Updates skipped among the last ones."""
-    skipped = columns.get("optimizer/skipped")
-    return None if not skipped else skipped[-1] - (skipped[-window - 1] if len(skipped) > window else 0.0)
+    """Optimizer steps left out lately."""
+    known = columns.get("optimizer/skipped")
+    return sum(known[-window:]) if known else None
 
 
 def _first_and_last(values: Sequence[float] | None, window: int) -> tuple[float | None, float | None]:
@@ -160,24 +160,44 @@ class Monitor:
         self._columns: dict[str, list[float]] = {}
         self._above: dict[str, int] = {}  # since which update a signal has stood above its limit
         self._given: list[str] = []
+        self.abandoned: list[tuple[int, int]] = []  # from a rewind's target to the update that it was decided at
 
     def see(self, step: int, metrics: Mapping[str, float]) -> list[Verdict]:
         """The verdicts that fall with this update."""
         if not self.settings.enabled:
             return []
-        for name in READ:
-            if name in metrics:
-                self._columns.setdefault(name, []).append(metrics[name])
+        seen = {name: metrics[name] for name in READ if name in metrics}
+        if not all(math.isfinite(value) for value in seen.values()):  # a mean with it would be silent ever after
+            seen = {name: value for name, value in seen.items() if name == "optimizer/skipped"}
+        for name, value in seen.items():
+            self._columns.setdefault(name, []).append(value)
         found = [verdict for name in WATCHED if (verdict := self._judged(name, step)) is not None]
         self.verdicts += found
         self._given += [verdict.name for verdict in found]
         return found
 
-    def rewound(self, num_updates: int) -> None:
-        """The weights are those after so many updates of the stage again: every verdict may fall once more."""
-        self._columns = {column: values[:num_updates] for column, values in self._columns.items()}
+    def rewound(self, before: Mapping[str, Any], step: int, now: int) -> None:
+        """The weights of an earlier update are back: it has seen what it had then, and every verdict may fall again.
+
+        Args:
+            before: its own state then.
+            step: that update.
+            now: the one that was just seen; weights of those between are no longer to be gone back to.
+        """
+        self._columns = {name: list(values) for name, values in before["columns"].items()}
         self._above.clear()
         self._given.clear()
+        self.abandoned.append((step, now))
+
+    def too_early(self) -> list[str]:
+        """Signals that were never told, though their metrics were, because they look at more updates than were seen."""
+        longer = {name: values * (2 * self.settings.window) for name, values in self._columns.items()}
+        return [
+            name
+            for name in WATCHED
+            if SIGNALS[name](self._columns, self.settings.window) is None
+            and SIGNALS[name](longer, self.settings.window) is not None
+        ]
 
     def signals(self) -> dict[str, float | None]:
         """Of every signal its value now."""
@@ -190,6 +210,7 @@ class Monitor:
             "above": dict(self._above),
             "given": list(self._given),
             "verdicts": [asdict(verdict) for verdict in self.verdicts],
+            "abandoned": [list(span) for span in self.abandoned],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -198,6 +219,7 @@ class Monitor:
         self._above = dict(state.get("above", {}))
         self._given = list(state.get("given", []))
         self.verdicts = [Verdict(**verdict) for verdict in state.get("verdicts", [])]
+        self.abandoned = [(first, last) for first, last in state.get("abandoned", [])]
 
     def _judged(self, name: str, step: int) -> Verdict | None:
         watch = getattr(self.settings, name)
@@ -210,3 +232,11 @@ class Monitor:
         if step - began + 1 < patience or name in self._given:
             return None
         return Verdict(name, began, step, value, watch.limit, watch.action)
+
+
+def replayed(lines: Sequence[Mapping[str, float]], settings: MonitorConfig) -> Monitor:
+    """A monitor that has seen these updates of one stage."""
+    monitor = Monitor(settings)
+    for step, line in enumerate(lines, 1):
+        monitor.see(step, line)
+    return monitor

@@ -17,6 +17,7 @@ from gemma_align.config import Config, load_config, resolved_yaml
 from gemma_align.config.source import write_yaml
 from gemma_align.config.study import MethodSpec, Study, as_overrides
 from gemma_align.errors import ConfigError, UserError
+from gemma_align.evaluation.directions import least_is_best
 from gemma_align.experiments.config_diff import FREE, MEASURING, flat_settings
 from gemma_align.experiments.jsonl import read_lines
 from gemma_align.experiments.run_paths import RunPaths
@@ -129,7 +130,7 @@ def best_candidate(study: Study, cells: list[Cell], kept: Kept) -> int | None:
     if not all(done(cell, kept) for cell in cells):
         return None
     scores = [_tune_score(cell, study.tune_by, kept) for cell in cells]
-    least = study.tune_by == "loss"
+    least = least_is_best(study.tune_by)
     best = min(range(len(scores)), key=lambda i: scores[i] if least else -scores[i])
     return cells[best].candidate
 

@@ -58,7 +58,7 @@ def record_of(cell: Cell) -> dict[str, Any]:
             "models": models,
             "course": [_kept(line) for line in metrics if "verdict" not in line],
             "verdicts": [{"step": line["step"], **line["verdict"]} for line in metrics if "verdict" in line],
-            "cost": asdict(cost_of(paths, cell.config)),
+            "cost": asdict(cost_of(paths)),
             "environment": {name: environment[name] for name in _ABOUT_ENVIRONMENT if name in environment},
             "weights": environment.get("checkpoint", {}).get("fingerprint"),
         }

@@ -82,7 +82,7 @@ class Plan:
     def cost(self, cell: Cell) -> tuple[float, float] | None:
         """Minutes of everything that a cell's log of times knows of, and its peak memory in GB; None: it isn't done."""
         if cell.finished:
-            spent = asdict(cost_of(RunPaths(cell.results), cell.config))
+            spent = asdict(cost_of(RunPaths(cell.results)))
         elif self.kept_as_is(cell):
             spent = self.kept[cell.folder.name]["cost"]
         else:
