@@ -110,6 +110,42 @@ def test_runs_can_differ_where_methods_do_not():
     assert row.seed_share > 0.8
 
 
+def test_runs_that_began_from_the_same_start_are_held_against_each_other():
+    """What the start brings to both is no noise of their difference; what it brings to one of them is."""
+    starts = tuple(f"sft, seed {i}" for i in range(3))
+    a, b = method("sft", seed_sd=0.5, first_seed=3), method("dpo", first_seed=20)
+    shifts = [run.columns["rougeL"].mean() for run in a.results]
+    together = tuple(
+        replace(run, columns=dict(run.columns) | {"rougeL": run.columns["rougeL"] + sign * shift})
+        for sign in (1, -1)
+        for run, shift in zip(b.results, shifts, strict=True)
+    )
+    with_it, against_it = (Contestant("dpo", runs, trained=True) for runs in (together[:3], together[3:]))
+    widths = {}
+    for name, other in (("with", with_it), ("against", against_it)):
+        for kind, known in (("paired", starts), ("nested", ())):
+            row = only_row(compare([replace(a, starts=known), replace(other, starts=known)]))
+            widths[name, kind] = row.method.difference.high - row.method.difference.low
+            if known:
+                expected = contrast(_values(other) - _values(a))
+                assert row.method.difference.mean == pytest.approx(float(expected.difference))
+                assert widths[name, kind] == pytest.approx(2 * float(expected.half_width(0.05)))
+    assert widths["with", "paired"] < widths["with", "nested"] == pytest.approx(widths["against", "nested"], rel=0.5)
+    assert widths["against", "paired"] > 2 * widths["with", "paired"]
+
+
+def test_the_runs_of_common_starts_decide_and_one_alone_says_nothing():
+    a = replace(method("sft"), starts=("0", "1", "2"))
+    b = replace(method("dpo", 0.5, num=2, first_seed=10), starts=("2", "0"))
+    row = only_row(compare([a, b]))
+    expected = contrast(_values(b) - _values(a)[[2, 0]])
+    assert row.method.difference.mean == pytest.approx(float(expected.difference))
+    assert row.runs.difference.n == N
+    found = compare([a, replace(b, starts=("2", "7"))])
+    assert found.pairs[0].no_method == "only one run of sft and dpo began from the same start"
+    assert only_row(found).method is None
+
+
 def test_one_seed_says_nothing_about_a_method():
     found = compare([method("sft"), single("dpo", 0.5, 9)])
     (pair,) = found.pairs
@@ -134,8 +170,13 @@ def test_examples_without_the_measure_are_left_out_on_both_sides():
     found = compare([single("a", bleu=some), single("b", bleu=others)])
     assert only_row(found, "bleu").runs.difference.n == N - 30
     nowhere = np.full(N, np.nan)
-    nowhere[0] = 1.0
-    both = compare([single("a", bleu=nowhere), single("b", bleu=np.roll(nowhere, 1))])
+    nowhere[:9] = 1.0  # too few, even where both have it
+    same = compare([single("a", bleu=nowhere), single("b", bleu=nowhere)])
+    assert "bleu" not in [row.measure for row in same.pairs[0].rows]
+    nowhere[9] = 1.0
+    same = compare([single("a", bleu=nowhere), single("b", bleu=nowhere)])
+    assert only_row(same, "bleu").runs.difference.n == 10
+    both = compare([single("a", bleu=nowhere), single("b", bleu=np.roll(nowhere, 10))])
     assert "bleu" not in [row.measure for row in both.pairs[0].rows]
 
 
@@ -153,8 +194,9 @@ def test_a_measure_that_one_lacks_has_no_difference():
 
 
 def test_a_share_of_which_not_even_the_largest_difference_would_be_seen():
-    few = {"exact_match": np.array([1.0, 0.0, 0.0] + [np.nan] * (N - 3))}
-    row = only_row(compare([single("a", **few), single("b", seed=1, **few)]), "exact_match")
+    few = np.array([1.0, 0.0] * 5 + [np.nan] * (N - 10))
+    found = compare([single("a", exact_match=few), single("b", seed=1, exact_match=1 - few)])
+    row = only_row(found, "exact_match")
     assert row.runs.smallest is None
 
 

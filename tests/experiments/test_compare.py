@@ -23,6 +23,7 @@ from gemma_align.experiments.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "configs" / "smoke" / "sft.yml"
+STAGED = ROOT / "configs" / "smoke" / "staged_sft_then_dpo.yml"
 N = 60
 
 
@@ -63,9 +64,9 @@ def evaluation(model, shift=0.0, seed=0, num=N, data="0123456789abcdef", longer=
     )
 
 
-def make(folder, *evaluations, overrides=(), weights="f00d", evaluated=None, finish=True):
+def make(folder, *evaluations, config=SMOKE, overrides=(), weights="f00d", evaluated=None, finish=True):
     """A run folder that holds these evaluations, the tuned one first."""
-    config = resolved_yaml(load_config(SMOKE, [f"output_dir={folder}", *overrides]))
+    config = resolved_yaml(load_config(config, [f"output_dir={folder}", *overrides]))
     with RunDir.open(folder, config) as run:
         run.add_environment({"checkpoint": {"fingerprint": weights}} | ({"evaluated": evaluated} if evaluated else {}))
         run.metrics.append({"step": 1})
@@ -160,6 +161,20 @@ def test_seeds_of_one_method_are_one_contestant(tmp_path):
     separate, _ = printed(folders, separate=True)
     assert len(separate.pairs) == 15
     assert separate.methods == {}
+
+
+@pytest.mark.parametrize("rate", [None, 0.002])
+def test_runs_that_went_on_from_the_same_sft_are_compared_one_by_one(tmp_path, rate):
+    """Not where the SFT was another one."""
+    far, folders = (-0.3, 0.0, 0.3), []
+    for seed, shift in enumerate(far):
+        folders.append(sft(tmp_path / f"sft-{seed}", seed, shift))
+        own = [f"seed={seed}", *([f"stages.0.training.learning_rate={rate}"] if rate else [])]
+        staged = evaluation("tuned", shift + 0.1, seed + 10)
+        folders.append(make(tmp_path / f"dpo-{seed}", staged, config=STAGED, overrides=own))
+    found, _ = printed(folders)
+    row = next(row for row in found.pairs[0].rows if row.measure == "rougeL")
+    assert (row.method.winner is None) == (rate is not None)
 
 
 def test_one_seed_of_a_method_is_told(tmp_path):

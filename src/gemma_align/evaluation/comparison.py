@@ -18,6 +18,7 @@ from gemma_align.evaluation.verdicts import FoundPair, FoundRow, Pair, Row, Stat
 Array = NDArray[np.float64]
 
 LOSS = "response_loss"  # a ratio of sums: nats over tokens of the references
+LEAST_COMMON = 10  # examples on which a measure has to be defined for all, where it isn't for some
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,16 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A method by its training runs, one a seed; or (`trained` False) one given model that no seed has a part in."""
+    """A method by its training runs, one a seed; or (`trained` False) one given model that no seed has a part in.
+
+    starts  what each run shares by chance with those of other methods, such as the SFT policy that it began from;
+            methods that have some in common are compared by the runs of those. Empty: runs share nothing.
+    """
 
     name: str
     results: tuple[Result, ...]
     trained: bool
+    starts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +150,10 @@ class _Stacked:
 
 
 def _stack(measure: str, results: Sequence[Result]) -> _Stacked | None:
-    """None where no example has the measure in all results, or references are read as different tokens."""
+    """None where too few examples have the measure in all results, or references are read as different tokens."""
     columns = np.stack([r.nats if measure == LOSS else r.columns[measure] for r in results])
     kept = np.asarray(np.isfinite(columns).all(axis=0))
-    if not kept.any():
+    if kept.sum() < min(LEAST_COMMON, len(kept)):
         return None
     if measure != LOSS:
         return _Stacked(columns[:, kept], None, kept)
@@ -176,12 +182,7 @@ def _pair(a: Contestant, b: Contestant, confidence: float, seed: int) -> FoundPa
             these = paired_interval(second.mean(0), first.mean(0), confidence, seed)
         else:
             these = ratio_interval(second.mean(0) - first.mean(0), stacked.weights, confidence, seed)
-        found = None
-        if not no_method and stacked.values.shape[1] > 1:
-            values = stacked.method_values()
-            found = crossed.contrast(
-                values[len(a.results) :], values[: len(a.results)], a_trained=b.trained, b_trained=a.trained
-            )
+        found = None if no_method else _of_methods(a, b, stacked)
         controlled = None
         if logs is not None and direction(measure).of_response:
             differences = second.mean(0) - first.mean(0)
@@ -194,12 +195,30 @@ def _pair(a: Contestant, b: Contestant, confidence: float, seed: int) -> FoundPa
     return FoundPair(a.name, b.name, tuple(rows), lengths, no_method)
 
 
+def _of_methods(a: Contestant, b: Contestant, stacked: _Stacked) -> crossed.Contrast | None:
+    """b - a with other seeds and other examples."""
+    if stacked.values.shape[1] < 2:
+        return None
+    values = stacked.method_values()
+    first, second = values[: len(a.results)], values[len(a.results) :]
+    if pairs := _shared(a, b):
+        return crossed.contrast(np.stack([second[j] - first[i] for i, j in pairs]))
+    return crossed.contrast(second, first, a_trained=b.trained, b_trained=a.trained)
+
+
+def _shared(a: Contestant, b: Contestant) -> list[tuple[int, int]]:
+    """The runs of each that began from the same start."""
+    return [(i, b.starts.index(start)) for i, start in enumerate(a.starts) if start in b.starts]
+
+
 def _no_method(a: Contestant, b: Contestant) -> str:
     """Why nothing can be said about the two methods."""
     single = [c.name for c in (a, b) if c.trained and len(c.results) == 1]
     if single:
         names = " and ".join(single)
         return f"{names} {'has' if len(single) == 1 else 'have'} one training seed{'' if len(single) == 1 else ' each'}"
+    if len(_shared(a, b)) == 1:
+        return f"only one run of {a.name} and {b.name} began from the same start"
     return "" if a.trained or b.trained else "neither was trained here"
 
 

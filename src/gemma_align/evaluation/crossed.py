@@ -2,8 +2,9 @@
 
 Design: S seeds of a method are evaluated on the same n examples. Examples are crossed with seeds and with methods, so
 differences are paired by example; seeds are nested in a method: seed 2 of one has nothing in common with seed 2 of
-another. With y[m, s, i] = method mean + example effect of the method + seed effect + interaction (and noise), the
-variance of the difference of two method means is
+another. Where it has, because both went on from one SFT policy, `contrast` takes the differences of the runs alone.
+With y[m, s, i] = method mean + example effect of the method + seed effect + interaction (and noise), the variance of
+the difference of two method means is
 
     sum over methods of var(seed) / S   +   var(difference of example effects) / n   +   sum of var(interaction) / (S n)
 

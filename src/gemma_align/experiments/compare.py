@@ -154,7 +154,9 @@ def group(found: Sequence[Evaluated], separate: bool) -> list[Contestant]:
                 "nothing about another seed. Leave one out, or compare every run by itself with --separate"
             )
         results = tuple(e.main.result for e in members)
-        contestants.append(Contestant(name, results, trained=members[0].main.name == "tuned"))
+        trained = members[0].main.name == "tuned"
+        starts = tuple(e.start or e.label for e in members) if trained else ()
+        contestants.append(Contestant(name, results, trained, starts))
     return contestants
 
 
@@ -169,7 +171,7 @@ def best_of(found: Sequence[Evaluated], contestants: Sequence[Contestant]) -> li
             same = [m for m in models if m is not None and m.about == members[0].others[name].about]
             if len(same) == len(members):
                 results = (replace(m.result, label=f"{e.label} {name}") for e, m in zip(members, same, strict=True))
-                best.append(Contestant(f"{c.name} {name}", tuple(results), c.trained))
+                best.append(Contestant(f"{c.name} {name}", tuple(results), c.trained, c.starts))
     return best
 
 

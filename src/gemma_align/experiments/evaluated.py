@@ -42,6 +42,8 @@ class Evaluated:
     others    the models it was held against, by name
     method    what all runs of the method share, as text; None where it can't be known or nothing was trained
     seed      of the training; None as above
+    start     equal where runs began with the same SFT and seed, so that chance was the same for both until then; None
+              where they didn't begin with SFT, or as above
     weights   what tells the base weights apart; None where it isn't known
     """
 
@@ -52,6 +54,7 @@ class Evaluated:
     method: str | None
     stages: str
     seed: int | None
+    start: str | None
     weights: str | None
     confidence: float
     evaluation_seed: int
@@ -74,7 +77,7 @@ def read_evaluated(folder: Path, label: str) -> Evaluated:
         models[name] = _model(paths, about, lines.get(name, []), label if name == document["model"] else name)
     main = models.pop(document["model"])
     environment = _json(paths.environment) if paths.environment.exists() else {}
-    method, stages, seed = _training(paths, environment) if main.name == "tuned" else (None, "", None)
+    method, stages, seed, start = _training(paths, environment) if main.name == "tuned" else (None, "", None, None)
     evaluated, checkpoint = environment.get("evaluated"), environment.get("checkpoint")
     code = environment.get("code")
     return Evaluated(
@@ -85,6 +88,7 @@ def read_evaluated(folder: Path, label: str) -> Evaluated:
         method=method,
         stages=stages,
         seed=seed,
+        start=start,
         weights=_base_weights(evaluated, checkpoint),
         confidence=float(document.get("confidence", 0.95)),
         evaluation_seed=int(document["decoding"].get("seed", 0)),
@@ -178,8 +182,8 @@ def _column(values: list[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array([np.nan if value is None else float(value) for value in values])
 
 
-def _training(paths: RunPaths, environment: Mapping[str, Any]) -> tuple[str | None, str, int | None]:
-    """Method, its stages' names and the seed, from the configuration of the run that trained the weights."""
+def _training(paths: RunPaths, environment: Mapping[str, Any]) -> tuple[str | None, str, int | None, str | None]:
+    """Method, its stages' names, the seed and the start, from the configuration of the run that trained the weights."""
     evaluated = environment.get("evaluated")
     try:
         # `gemma-align evaluate` keeps the configuration of the run whose weights it measured
@@ -188,9 +192,30 @@ def _training(paths: RunPaths, environment: Mapping[str, Any]) -> tuple[str | No
         stages, seed = settings["stages"], int(settings["seed"])
         name = "+".join(stage["method"] for stage in stages)
     except (OSError, ValueError, KeyError, TypeError):
-        return None, "", None
+        return None, "", None, None
     shared = {key: value for key, value in settings.items() if not _beside_the_method(key)}
-    return json.dumps(shared, sort_keys=True), name, seed
+    return json.dumps(shared, sort_keys=True), name, seed, start_of(settings)
+
+
+def start_of(settings: Mapping[str, Any]) -> str | None:
+    """What decides the SFT that a run began with, its seed included, as text; None where it began otherwise.
+
+    Args:
+        settings: the run's configuration, as `flat_settings` gives it.
+    """
+    first = next(iter(settings["stages"]), {"method": None})
+    if first["method"] != "sft":
+        return None
+    decides = {
+        key: value
+        for key, value in settings.items()
+        if key.partition(".")[0] in ("task", "seed", "data", "model", "training")
+    }
+    for section in ("data", "training"):
+        decides |= {f"{section}.{key}": value for key, value in (first.get(section) or {}).items()}
+    for name in ("eval_every", "max_tokens_per_microbatch", "gradient_checkpointing"):  # change the rounding at most
+        decides.pop(f"training.{name}", None)
+    return json.dumps(decides, sort_keys=True)
 
 
 def _base_weights(evaluated: Any, checkpoint: Any) -> str | None:

@@ -27,8 +27,9 @@ def model(columns, responses=None):
     }
 
 
-def record(method, seed=0, mean=0.3, *, evaluate=False, course=(), others=None, reward="", **columns):
+def record(method, seed=0, mean=0.3, *, evaluate=False, course=(), others=None, staged=True, **columns):
     """A cell whose rougeL lies around `mean`: the same hardness of examples for all, noise of its own."""
+    stages = ["{method: sft}"] * (staged and not evaluate) + ["{method: grpo}"] * bool(course)
     hardness = np.random.default_rng(0).normal(0, 0.1, len(IDS))
     noise = np.random.default_rng([seed, *method.encode()]).normal(0, 0.02, len(IDS))
     own = {"rougeL": mean + hardness + noise, "finished": np.ones(len(IDS)), **columns}
@@ -40,7 +41,7 @@ def record(method, seed=0, mean=0.3, *, evaluate=False, course=(), others=None, 
         "evaluate": evaluate,
         "stages": [] if evaluate else ["sft"],
         "command": "gemma-align run",
-        "config": f"reward: {{{reward}}}\nstages: []\n",
+        "config": f"task: clinical\nseed: {seed}\nreward: {{}}\nstages: [{', '.join(stages)}]\n",
         "main": "base" if evaluate else "tuned",
         "models": {"base" if evaluate else "tuned": model(own), **(others or {})},
         "course": list(course),

@@ -39,7 +39,9 @@ def records(grpo=0.1, rise=1.0, direct=0.25):
         jitter = 0.01 * seed
         found[f"sft{seed}"] = record("sft", seed, 0.3)
         found[f"grpo{seed}"] = record("grpo", seed, grpo, course=course([1 + jitter] * 20, proxy=(0.0, rise)))
-        found[f"direct{seed}"] = record("direct", seed, direct, course=course([0 + jitter] * 20, proxy=(0.0, rise)))
+        found[f"direct{seed}"] = record(
+            "direct", seed, direct, staged=False, course=course([0 + jitter] * 20, proxy=(0.0, rise))
+        )
     return found
 
 
@@ -69,7 +71,7 @@ def test_what_cannot_be_told_apart_is_said_and_the_cheapest_named():
         made[f"grpo{seed}"]["cost"]["seconds"] = 6000.0
     words = "\n".join(answer(study(), made, [])["tasks"]["clinical"]["words"])
     assert "It can't be told from" in words
-    assert "sft cost least (10 minutes of training)" in words
+    assert "Of those that were trained, sft cost least (10 minutes)" in words
 
 
 @pytest.mark.parametrize(("mean", "holds"), [(0.5, True), (0.1, False), (0.3, None)])
@@ -97,7 +99,118 @@ def test_a_reward_that_rises_while_gold_falls_is_called_hacked():
     found = answer(study(), records(grpo=0.1, rise=3.0), [])["tasks"]["clinical"]
     assert found["hacking"]["grpo"]["kind"] == "hacked"
     assert found["hacking"]["direct"]["kind"] == "improved"
-    assert any("grpo: the reward rose while rougeL fell: the reward is being hacked" in line for line in found["words"])
+    said = "grpo: in these runs the reward rose while rougeL got worse: the reward is being hacked"
+    assert any(f"{said}, as other seeds would show too (reward +3.0" in line for line in found["words"])
+
+
+def test_whether_other_seeds_would_be_hacked_too_is_said_beside_it():
+    made = records(rise=3.0)
+    for seed, mean in enumerate((-0.2, 0.3, 0.3)):
+        made[f"grpo{seed}"]["models"] = record("grpo", seed, mean)["models"]
+    found = answer(study(), made, [])["tasks"]["clinical"]
+    assert (found["hacking"]["grpo"]["kind"], found["hacking"]["grpo"]["of_methods"]) == ("hacked", "open")
+    assert any("being hacked; other seeds may do otherwise (" in line for line in found["words"])
+
+
+def test_where_less_is_better_a_rise_is_a_loss():
+    made = records(grpo=0.5, rise=3.0)
+    for one in made.values():
+        for found in one["models"].values():
+            found["columns"]["toxicity"] = found["columns"]["rougeL"]
+        for row in one["course"]:
+            row.update({"eval/toxicity": row["eval/rougeL"]} if "eval/rougeL" in row else {})
+    task = answer(study(measures={"clinical": ["toxicity"]}), made, [])["tasks"]["clinical"]
+    assert task["leaders"]["toxicity"][0] == "base"
+    assert task["hacking"]["grpo"]["kind"] == "hacked"
+    assert any("while toxicity got worse" in line for line in task["words"])
+
+
+def test_methods_that_went_on_from_one_policy_are_compared_run_by_run():
+    """The seeds of SFT lie far apart, and GRPO brings each as much further."""
+    made = records()
+    for seed, mean in enumerate((0.1, 0.3, 0.5)):
+        made[f"sft{seed}"]["models"] = record("sft", seed, mean)["models"]
+        made[f"grpo{seed}"]["models"] = record("grpo", seed, mean + 0.1)["models"]
+        made[f"direct{seed}"]["models"] = record("direct", seed, mean + 0.1)["models"]
+    pairs = {(p["first"], p["second"]): p for p in answer(study(), made, [])["tasks"]["clinical"]["pairs"]}
+    rows = {second: pairs["sft", second]["measures"]["rougeL"] for second in ("grpo", "direct")}
+    assert rows["grpo"]["of_methods"]
+    assert rows["grpo"]["winner"] == "grpo"
+    assert rows["direct"]["of_methods"]
+    assert rows["direct"]["winner"] is None
+
+
+def test_a_method_of_one_seed_leads_nothing_where_others_have_several():
+    made = records(grpo=0.5)
+    del made["grpo1"], made["grpo2"]
+    found = answer(study(), made, [])["tasks"]["clinical"]
+    assert "grpo" not in found["leaders"]["rougeL"]
+    words = "\n".join(found["words"])
+    assert "by sft" in found["words"][0]
+    assert "Of one seed alone, so that nothing is said of them as methods: grpo 0." in words
+
+
+def test_what_the_best_is_not_shown_to_beat_is_listed_whoever_else_beats_it():
+    made = records(grpo=0.32)
+    for seed, mean in enumerate((0.0, 0.3, 0.6)):  # so far apart that nothing is shown of it
+        made[f"direct{seed}"]["models"] = record("direct", seed, mean)["models"]
+    leaders = answer(study(), made, [])["tasks"]["clinical"]["leaders"]["rougeL"]
+    assert leaders[0] == "grpo"
+    assert "direct" in leaders
+
+
+def test_the_best_of_n_is_a_method_also_at_one_seed_and_worked_examples_are_one_model():
+    made = records()
+    for seed in range(3):
+        made[f"sft{seed}"]["models"]["few_shot"] = record("x", 7, 0.2)["models"]["tuned"]
+    made["sft0"]["models"]["best_of_8"] = record("x", 8, 0.4)["models"]["tuned"]
+    methods = answer(study(), made, [])["tasks"]["clinical"]["methods"]
+    assert (methods["sft, best_of_8"]["trained"], methods["sft, best_of_8"]["seeds"]) == (True, [0])
+    assert (methods["sft, few_shot"]["trained"], methods["sft, few_shot"]["seeds"]) == (False, [])
+
+
+def test_a_measure_that_few_examples_have_is_counted_and_decides_nothing():
+    made = records()
+    for name, one in made.items():
+        n = 5 if name.startswith("grpo") else 30
+        for found in one["models"].values():
+            found["columns"]["bleu"] = [0.5 + 0.01 * i for i in range(n)] + [None] * (40 - n)
+    claims = [{"text": "GRPO improves on SFT", "better": "grpo", "than": "sft", "measure": "bleu"}]
+    both = answer(study(measures={"clinical": ["rougeL", "bleu"]}, claims=claims), made, [])
+    found = both["tasks"]["clinical"]
+    assert found["methods"]["sft"]["values"]["bleu"]["n"] == 30
+    assert "grpo" not in found["leaders"]["bleu"]
+    assert both["claims"][0]["words"] == "not settled: fewer than 10 examples have bleu in both"
+    assert "<small>of 30</small>" in study_page(both)
+
+
+def test_where_all_seeds_and_examples_are_alike_these_runs_are_spoken_of():
+    made = records()
+    for name, one in made.items():
+        if name.startswith("grpo"):
+            for found in one["models"].values():
+                found["columns"]["finished"] = [0.0] * 40
+    claims = [{"text": "SFT ends more often", "better": "sft", "than": "grpo", "measure": "finished"}]
+    claim = answer(study(claims=claims), made, [])["claims"][0]
+    assert not claim["of_methods"]
+    assert claim["difference"]["mean"] == 1.0
+
+
+def test_rewards_that_never_vary_settle_nothing():
+    made = records()
+    for seed in range(3):
+        made[f"grpo{seed}"]["course"], made[f"direct{seed}"]["course"] = course([1.0] * 20), course([0.0] * 20)
+    claim = answer(study(), made, [])["claims"][1]
+    assert claim["holds"] is None
+    assert claim["words"].endswith("nothing varies over seeds")
+
+
+def test_measures_without_a_better_way_decide_nothing():
+    with pytest.raises(UserError, match="wanted one first that more or less of is better, given 'num_words'"):
+        answer(study(measures={"clinical": ["num_words"]}), records(), [])
+    claims = [{"text": "Longer", "better": "grpo", "than": "sft", "measure": "num_words"}]
+    with pytest.raises(UserError, match="neither more nor less of 'num_words' is better"):
+        answer(study(claims=claims), records(), [])
 
 
 def test_methods_of_one_seed_are_told_apart_as_models_only():
@@ -116,6 +229,13 @@ def test_a_claim_whose_cells_are_not_done_is_not_settled():
     assert words == ["not settled: its cells aren't done"] * 2
 
 
+def test_claims_that_are_not_settled_yet_count_in_the_correction():
+    made = {name: r for name, r in records(grpo=0.31).items() if r["method"] != "direct"}
+    now = answer(study(), made, [])["claims"][0]["corrected"]
+    alone = answer(study(claims=study().model_dump()["claims"][:1]), made, [])["claims"][0]["corrected"]
+    assert now == pytest.approx(min(1.0, 2 * alone))
+
+
 def test_the_budget_is_looked_at():
     assert answer(study(), records(), [])["tasks"]["clinical"]["budget"]["equal"]
     made = records()
@@ -128,11 +248,25 @@ def test_the_budget_is_looked_at():
 def test_rewards_of_other_settings_are_other_numbers():
     made = records()
     for seed in range(3):
-        made[f"direct{seed}"]["config"] = "reward: {beta: 0}\nstages: []\n"
-    learning = answer(study(), made, [])["tasks"]["clinical"]["learning"]
+        made[f"direct{seed}"]["config"] = "reward: {beta: 0}\nstages: [{method: grpo}]\n"
+    both = answer(study(), made, [])
+    learning = both["tasks"]["clinical"]["learning"]
     assert learning["grpo"]["reward"] != learning["direct"]["reward"]
+    assert both["claims"][1]["words"] == "not settled: their rewards differ, and so what the numbers mean"
     made["direct0"]["course"][-2]["rollout/all_tokens"] = 16_000.0
     assert answer(study(), made, [])["tasks"]["clinical"]["learning"]["grpo"]["budget_tokens"] == 3200.0
+
+
+def test_a_reward_is_the_same_whatever_stages_came_before_it():
+    made = records()
+    for seed in range(3):
+        made[f"grpo{seed}"]["config"] = (
+            "reward: {beta: 1, clinical: {use_checks: true}}\nstages: [{method: sft}, {method: grpo}]\n"
+        )
+        own = "{method: ppo, reward: {clinical: {use_checks: true}}}"
+        made[f"direct{seed}"]["config"] = f"reward: {{beta: 1, clinical: {{use_checks: false}}}}\nstages: [{own}]\n"
+    learning = answer(study(), made, [])["tasks"]["clinical"]["learning"]
+    assert learning["grpo"]["reward"] == learning["direct"]["reward"]
 
 
 def test_cells_that_were_evaluated_differently_are_refused():
@@ -191,7 +325,7 @@ def test_a_run_that_turned_back_is_taken_where_it_first_came_so_far():
     for i, (kl, proxy, gold) in enumerate(told):
         lines += [row | {"step": 10 * i + j, "policy/kl": kl} for j in range(10)]
         lines += [{"step": 10 * i + 9, "stage": "grpo", "eval/reward_total": proxy, "eval/rougeL": gold}]
-    found = course_of({"course": lines}, "rougeL")
+    found = course_of({"course": lines, "config": "stages: []"}, "rougeL")
     assert farthest(found) == 2.0
     assert at_distance(found, 1.0) == (pytest.approx(1.0), pytest.approx(0.1))
     assert at_distance(found, 2.0) == (pytest.approx(2.0), pytest.approx(0.2))

@@ -9,13 +9,15 @@ from scipy import stats
 
 from gemma_align.config.study import Claim, Study
 from gemma_align.errors import UserError
-from gemma_align.evaluation.comparison import Comparison, Contestant, compare
+from gemma_align.evaluation.comparison import LEAST_COMMON, Comparison, Contestant, compare
 from gemma_align.evaluation.directions import direction
 from gemma_align.evaluation.multiplicity import holm
+from gemma_align.evaluation.names import is_best_of
 from gemma_align.evaluation.statistics import Interval
 from gemma_align.evaluation.verdicts import Row, Statement
 from gemma_align.experiments.compare import require_comparable
-from gemma_align.experiments.evaluated import Model
+from gemma_align.experiments.config_diff import flat_settings
+from gemma_align.experiments.evaluated import Model, start_of
 from gemma_align.experiments.study.learning import Course, reward_per_token
 from gemma_align.experiments.study.record import Record, result_of
 
@@ -43,7 +45,8 @@ class Outcome:
 
 
 def contestants_of(records: Sequence[Record]) -> list[tuple[str, Contestant, tuple[Record, ...]]]:
-    """Everything that was evaluated on one task: (name, values, records) of the methods and of the untuned models."""
+    """Everything that was evaluated on one task: (name, values, records) of the methods, of their best of n, and of the
+    untuned models, each of which is there once."""
     found: list[tuple[str, Contestant, tuple[Record, ...]]] = []
     for method in dict.fromkeys(r["method"] for r in records):
         own = sorted((r for r in records if r["method"] == method), key=lambda r: r["seed"])
@@ -51,12 +54,18 @@ def contestants_of(records: Sequence[Record]) -> list[tuple[str, Contestant, tup
         trained = not own[0]["evaluate"]
         if not trained:
             results = tuple(replace(result, label=method) for result in results)
-        found.append((method, Contestant(method, results, trained), tuple(own)))
+        starts = tuple(start_of(flat_settings(r["config"])) or f"{method}, seed {r['seed']}" for r in own)
+        starts = starts if trained else ()
+        found.append((method, Contestant(method, results, trained, starts), tuple(own)))
         for extra in (name for name in own[0]["models"] if name not in (own[0]["main"], "base")):
-            having = [r for r in own if extra in r["models"]]
+            tuned = trained and is_best_of(extra)
+            having = [i for i, r in enumerate(own) if extra in r["models"]][: None if tuned else 1]
             name = f"{method}, {extra}"
-            values = tuple(result_of(r, extra, f"{name}, seed {r['seed']}" if trained else name) for r in having)
-            found.append((name, Contestant(name, values, trained and len(having) > 1), tuple(having)))
+            values = tuple(
+                result_of(own[i], extra, f"{name}, seed {own[i]['seed']}" if tuned else name) for i in having
+            )
+            began = tuple(starts[i] for i in having) if tuned else ()
+            found.append((name, Contestant(name, values, tuned, began), tuple(own[i] for i in having)))
     return found
 
 
@@ -101,9 +110,10 @@ def settled(
                 outcomes.append(_of_learning(claim, task, courses.get(task, {})))
             else:
                 outcomes.append(_of_measure(claim, task, by_name[claim.than], by_name[claim.better]))
-    p = {i: o.difference.p for i, o in enumerate(outcomes) if o.difference is not None and o.difference.p is not None}
-    corrected = dict(zip(p, holm(list(p.values())).tolist(), strict=True)) if p else {}
-    return [_decided(outcome, corrected.get(i)) for i, outcome in enumerate(outcomes)]
+    # What isn't tested yet counts with p = 1: a claim that holds now must not be open when the others are done
+    p = [1.0 if o.difference is None or o.difference.p is None else o.difference.p for o in outcomes]
+    corrected = holm(p).tolist() if p else []
+    return [_decided(outcome, own) for outcome, own in zip(outcomes, corrected, strict=True)]
 
 
 def _of_measure(claim: Claim, task: str, than: Contestant, better: Contestant) -> Outcome:
@@ -111,9 +121,13 @@ def _of_measure(claim: Claim, task: str, than: Contestant, better: Contestant) -
     rows = [row for pair in (found.pairs if found else ()) for row in pair.rows]
     row = next((row for row in rows if row.measure == claim.measure), None)
     if row is None:
-        raise UserError(f"claims: {claim.text!r}: {task} has no measure {claim.measure!r} in both methods")
-    statement = row.method or row.runs
-    return Outcome(claim, task, statement.difference, row.method is not None, None, None)
+        known = [sum(bool(claim.measure in r.measures) for r in side.results) for side in (than, better)]
+        if not any(known):
+            raise UserError(f"claims: {claim.text!r}: {task} has no measure {claim.measure!r}")
+        why = f"fewer than {LEAST_COMMON} examples have {claim.measure} in both"
+        return Outcome(claim, task, None, False, None, None, why)
+    said = statement(row)
+    return Outcome(claim, task, said.difference, said is row.method, None, None)
 
 
 def _of_learning(claim: Claim, task: str, courses: Mapping[str, Sequence[Course]]) -> Outcome:
@@ -121,28 +135,34 @@ def _of_learning(claim: Claim, task: str, courses: Mapping[str, Sequence[Course]
     sides = [courses.get(name, ()) for name in (claim.better, claim.than)]
     if not all(sides):
         return Outcome(claim, task, None, False, None, None, "one of the two never sampled")
+    if len({course.reward_key for side in sides for course in side}) > 1:
+        return Outcome(claim, task, None, False, None, None, "their rewards differ, and so what the numbers mean")
     budget = min(course.tokens[-1] for side in sides for course in side)
     ours, theirs = ([reward_per_token(course, budget) for course in side] for side in sides)
     mean = float(np.mean(ours) - np.mean(theirs))
     if min(len(ours), len(theirs)) < 2:
         return Outcome(claim, task, Interval(mean, None, None, 1), False, None, None, "one seed")
+    if np.ptp(ours) == np.ptp(theirs) == 0:
+        return Outcome(claim, task, Interval(mean, None, None, 2), False, None, None, "nothing varies over seeds")
     test = stats.ttest_ind(ours, theirs, equal_var=False)
     low, high = test.confidence_interval(0.95)
     interval = Interval(mean, float(low), float(high), len(ours) + len(theirs), p=float(test.pvalue))
     return Outcome(claim, task, interval, True, None, None)
 
 
-def _decided(outcome: Outcome, corrected: float | None) -> Outcome:
+def _decided(outcome: Outcome, corrected: float) -> Outcome:
     difference = outcome.difference
-    if difference is None or corrected is None or corrected > 0.05 or not difference.excludes_zero:
+    if difference is None or difference.p is None:
+        return outcome
+    if corrected > 0.05 or not difference.excludes_zero:
         return replace(outcome, corrected=corrected)
     wanted = "higher" if outcome.claim.measure == LEARNING else direction(outcome.claim.measure).better
     return replace(outcome, corrected=corrected, holds=(difference.mean > 0) == (wanted != "lower"))
 
 
 def statement(row: Row) -> Statement:
-    """Of the methods where something is said of them, else of these runs."""
-    return row.method or row.runs
+    """Of the methods where something is said of them, else of these runs, as where all seeds and examples are alike."""
+    return row.runs if row.method is None or row.method.difference.low is None else row.method
 
 
 def _defeats(comparison: Comparison, measure: str, of_runs: bool) -> list[tuple[str, str]]:
@@ -161,11 +181,31 @@ def beaten_by(comparison: Comparison, name: str, measure: str) -> list[str]:
 
 
 def leaders(comparison: Comparison, names: Sequence[str], measure: str, *, of_runs: bool = False) -> list[str]:
-    """The methods that nothing beats on a measure, the best mean first; or the trained models, whatever a seed does."""
-    means = {name: mean for name in names if (mean := mean_of(comparison, name, measure)) is not None}
-    beaten = {loser for _, loser in _defeats(comparison, measure, of_runs)}
+    """The best of these on a measure, that none of them is shown to beat, and those that it isn't shown to beat.
+
+    Of the methods, or of the trained models, whatever other seeds would do. Empty where each is beaten by another.
+    """
     sign = -1 if direction(measure).better == "lower" else 1
-    return sorted((name for name in means if name not in beaten), key=lambda name: -sign * means[name])
+    means = {
+        name: sign * mean
+        for name in names
+        if (mean := mean_of(comparison, name, measure)) is not None and _enough(comparison, name, measure)
+    }
+    defeats = [pair for pair in _defeats(comparison, measure, of_runs) if pair[0] in means and pair[1] in means]
+    unbeaten = means.keys() - {loser for _, loser in defeats}
+    if not unbeaten:
+        return []
+    top = max(unbeaten, key=lambda name: means[name])
+    rest = [name for name in means if name != top and (top, name) not in defeats]
+    return [top, *sorted(rest, key=lambda name: -means[name])]
+
+
+def spoken_of(contestants: Sequence[Contestant]) -> list[str]:
+    """Those that something can be said of beyond these runs: methods of several seeds, and models that no seed has a
+    part in. All, where no method has several."""
+    known = [c.name for c in contestants if not c.trained or len(c.results) > 1]
+    several = any(c.trained and len(c.results) > 1 for c in contestants)
+    return known if several else [c.name for c in contestants]
 
 
 def value_of(comparison: Comparison, name: str, measure: str) -> Interval | None:
@@ -182,20 +222,22 @@ def mean_of(comparison: Comparison, name: str, measure: str) -> float | None:
     return float(np.mean([run.mean for run in runs])) if runs else None
 
 
+def _enough(comparison: Comparison, name: str, measure: str) -> bool:
+    """Whether each run has the measure on examples enough."""
+    most = max(found[measure].n for found in comparison.runs.values() if measure in found)
+    return min(run.n for run in _of_runs(comparison, name, measure)) >= min(LEAST_COMMON, most)
+
+
 def _of_runs(comparison: Comparison, name: str, measure: str) -> list[Interval]:
     return [found[measure] for label, found in comparison.runs.items() if _belongs(label, name) and measure in found]
 
 
-def difference_of_runs(comparison: Comparison, first: str, second: str, measure: str) -> tuple[Statement, bool] | None:
-    """second - first of the runs that there are, and whether it is turned round; None where it wasn't compared.
-
-    Whether a reward was hacked is a question about the policies that were trained, so examples alone are resampled;
-    what other seeds would do is another question.
-    """
+def row_between(comparison: Comparison, first: str, second: str, measure: str) -> tuple[Row, bool] | None:
+    """What was found of the two, and whether it is first - second; None where they weren't compared."""
     for pair in comparison.pairs:
         if {pair.first, pair.second} == {first, second}:
             row = next((row for row in pair.rows if row.measure == measure), None)
-            return None if row is None else (row.runs, pair.first == second)
+            return None if row is None else (row, pair.first == second)
     return None
 
 

@@ -4,11 +4,16 @@ Pure functions of a cell's record. Reward and distance are those of the rollouts
 along the way are of greedy responses to the tune split, so the report split is looked at once, at the end.
 """
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
+
+import yaml
+
+from gemma_align.config import Stage
 
 WINDOW = 10  # updates over which a learning curve is smoothed
 LAST = 10  # updates that tell how a run ended
@@ -41,6 +46,7 @@ class Course:
     tokens  sampled so far, after each update
     reward, kl, entropy, length, violations, unfinished  means over an update's responses
     spread  standard deviation of the first updates' scores: the unit of the proxy's gain
+    reward_key  equal where rewards are the same number
     """
 
     steps: tuple[int, ...]
@@ -48,6 +54,7 @@ class Course:
     columns: Mapping[str, tuple[float | None, ...]]
     points: tuple[Point, ...]
     spread: float
+    reward_key: str
 
     @property
     def reward(self) -> tuple[float, ...]:
@@ -102,6 +109,7 @@ def course_of(record: Record, gold: str) -> Course | None:
         columns={name: tuple(row.get(name) for row in rolled) for name in SHOWN if name in rolled[-1]},
         points=tuple(_point(row, rolled, gold) for row in told),
         spread=spread or 1.0,
+        reward_key=_reward_key(record),
     )
 
 
@@ -171,3 +179,24 @@ def _point(row: Record, rolled: Sequence[Record], gold: str) -> Point:
     before = [r["policy/kl"] or 0.0 for r in rolled if r["step"] <= row["step"]][-LAST // 2 :]
     distance = max(statistics.fmean(before), 0.0) ** 0.5 if before else 0.0
     return Point(row["step"], distance, row["eval/reward_total"], row.get(f"eval/{gold}"))
+
+
+def _reward_key(record: Record) -> str:
+    """What two methods must share for their rewards to be the same number: what their sampling stages are scored by."""
+    settings = yaml.safe_load(record["config"])
+    stages = [Stage.model_validate({"method": stage["method"]}) for stage in settings.get("stages", [])]
+    own = [
+        _merged(settings.get("reward", {}), given.get("reward") or {})
+        for given, stage in zip(settings.get("stages", []), stages, strict=True)
+        if stage.samples
+    ]
+    return json.dumps(own, sort_keys=True)
+
+
+def _merged(whole: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _merged(whole[name], value)
+        for name, value in own.items()
+        if isinstance(value, Mapping) and isinstance(whole.get(name), Mapping)
+    }
+    return {**whole, **own, **both}

@@ -1,4 +1,4 @@
-"""The answer as one HTML page: no network, plots that can be hovered, every number in a table too.
+"""The answer as one HTML page: no network, plots that can be hovered, their numbers in report.json beside it.
 
 plotly.js lies in the page as compressed text, which the browser unpacks: 2 MB instead of 5.
 """
@@ -13,6 +13,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from gemma_align.experiments.study.values import p_text
 
 MAX_BYTES = 5_000_000
 
@@ -55,7 +57,7 @@ def number(value: float | None) -> str:
 
 def p_value(value: float | None) -> str:
     """Such as 0.012; empty where nothing was tested."""
-    return "" if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+    return "" if value is None else p_text(value)
 
 
 def count(value: float) -> str:

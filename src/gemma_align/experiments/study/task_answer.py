@@ -3,28 +3,28 @@
 records -> contestants -> comparison -> courses of learning -> verdicts -> sentences
 """
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-import yaml
-
 from gemma_align.config.study import Study
 from gemma_align.errors import UserError
 from gemma_align.evaluation.comparison import Contestant
 from gemma_align.evaluation.directions import direction
+from gemma_align.evaluation.length_control import noticeable
 from gemma_align.evaluation.overoptimisation import fit
 from gemma_align.evaluation.statistics import Interval
+from gemma_align.evaluation.verdicts import Statement
 from gemma_align.experiments.study.contest import (
     LEARNING,
     compared,
     contestants_of,
-    difference_of_runs,
     leaders,
     mean_of,
     require_same_examples,
+    row_between,
+    spoken_of,
     statement,
     value_of,
 )
@@ -44,6 +44,7 @@ from gemma_align.experiments.study.values import interval_json, machine_of
 from gemma_align.experiments.study.words import cost_words, hacking_words, recommendation
 
 CONFIDENCE = 0.95
+Gold = Literal["better", "worse", "open", "unknown"]
 COSTS = ("updates", "training_tokens", "sampled_tokens", "reward_calls", "seconds", "peak_gb")
 
 
@@ -72,6 +73,11 @@ class TaskAnswer:
             found = [course for record in own if (course := course_of(record, self.measures[0])) is not None]
             if found and name in study.methods:
                 self.courses[name] = found
+        if direction(self.measures[0]).better is None:
+            raise UserError(f"measures: wanted one first that more or less of is better, given {self.measures[0]!r}")
+        for claim in study.claims:
+            if claim.measure != LEARNING and direction(claim.measure).better is None:
+                raise UserError(f"claims: {claim.text!r}: neither more nor less of {claim.measure!r} is better")
         for measure in self.measures:
             if all(measure not in contestant.results[0].measures for contestant in self.contestants):
                 known = ", ".join(self.contestants[0].results[0].measures)
@@ -82,7 +88,8 @@ class TaskAnswer:
         primary = self.measures[0]
         costs = {name: self._cost(own) for name, _, own in self.named if name in self.study.methods}
         hacking = {name: self._hacking(name) for name in self.courses}
-        best = {m: leaders(self.comparison, self.names, m) for m in self.measures} if self.comparison else {}
+        spoken = spoken_of(self.contestants)
+        best = {m: leaders(self.comparison, spoken, m) for m in self.measures} if self.comparison else {}
         return {
             "evaluated_on": self.records[0]["models"][self.records[0]["main"]]["about"],
             "measures": {m: asdict(direction(m)) for m in self.measures},
@@ -96,7 +103,9 @@ class TaskAnswer:
             "matched": self._matched(),
             "stability": self._stability(),
             "words": [
-                *recommendation(self.task, self.measures, best.get(primary, self.names), self.comparison, costs),
+                *recommendation(
+                    self.task, self.measures, best.get(primary, []), self.comparison, self.contestants, costs
+                ),
                 *hacking_words(hacking, primary),
                 *cost_words(costs),
             ],
@@ -112,7 +121,8 @@ class TaskAnswer:
             mean = mean_of(comparison, contestant.name, measure) if comparison else None
             if interval is None and mean is None:
                 mean = _plain_mean(contestant, measure)
-            values[measure] = interval_json(interval) if interval else {"mean": mean, "low": None, "high": None}
+            alone = {"mean": mean, "low": None, "high": None, "n": None}
+            values[measure] = interval_json(interval) if interval else alone
         return {
             "trained": contestant.trained,
             "seeds": [record["seed"] for record in own] if contestant.trained else [],
@@ -132,14 +142,21 @@ class TaskAnswer:
                 said = statement(row)
                 rows[row.measure] = {
                     "difference": interval_json(said.difference),
-                    "of_methods": row.method is not None,
+                    "of_methods": said is row.method,
                     "corrected": said.corrected,
                     "winner": said.winner,
                     "smallest": said.smallest,
-                    "at_equal_length": interval_json(row.at_equal_length.difference) if row.at_equal_length else None,
+                    "at_equal_length": {
+                        **interval_json(row.at_equal_length.difference),
+                        "extrapolated": bool(row.at_equal_length.extrapolated),
+                    }
+                    if row.at_equal_length
+                    else None,
                 }
             lengths = interval_json(pair.lengths) if pair.lengths else None
-            found.append({"first": pair.first, "second": pair.second, "measures": rows, "length_ratio": lengths})
+            told = pair.lengths is not None and bool(noticeable(pair.lengths))
+            about = {"length_ratio": lengths, "lengths_differ": told}
+            found.append({"first": pair.first, "second": pair.second, "measures": rows, **about})
         return found
 
     def _cost(self, own: Sequence[Record]) -> dict[str, Any]:
@@ -158,8 +175,7 @@ class TaskAnswer:
         found: dict[str, Any] = {}
         groups: dict[str, list[str]] = {}
         for name in self.courses:
-            own = next(records for other, _, records in self.named if other == name)
-            groups.setdefault(_reward_key(own[0]), []).append(name)
+            groups.setdefault(self.courses[name][0].reward_key, []).append(name)
         for number, names in enumerate(groups.values()):
             courses = [course for name in names for course in self.courses[name]]
             budget = min(course.tokens[-1] for course in courses)
@@ -194,18 +210,23 @@ class TaskAnswer:
 
     def _hacking(self, name: str) -> dict[str, Any]:
         courses, start = self.courses[name], self.study.methods[name].start
-        gold: Literal["better", "worse", "open", "unknown"] = "unknown"
+        gold: Gold = "unknown"
         difference: Interval | None = None
+        of_methods: Gold = "unknown"
         if start is not None and self.comparison is not None and start in self.names:
-            found = difference_of_runs(self.comparison, start, name, self.measures[0])
+            found = row_between(self.comparison, start, name, self.measures[0])
             if found is not None:
-                said, turned = found
-                difference = _turned(said.difference) if turned else said.difference
-                gold = "open" if said.winner is None else "better" if said.winner == name else "worse"
+                # Whether a reward was hacked is a question about the policies that were trained, so examples alone are
+                # resampled; what other seeds would do is another one, whose answer stands beside it
+                row, turned = found
+                difference = _turned(row.runs.difference) if turned else row.runs.difference
+                gold = _word(row.runs, name)
+                of_methods = "unknown" if row.method is None else _word(row.method, name)
         kind: Kind = judge(courses, gold)
         return {
             "kind": kind,
             "gold": gold,
+            "of_methods": of_methods,
             "start": start,
             "measure": self.measures[0],
             "difference": interval_json(difference) if difference else None,
@@ -216,7 +237,7 @@ class TaskAnswer:
                 for c in courses
                 if "reward/violation" in c.columns
             ],
-            "fit": _fit(courses),
+            "fit": _fit(courses, -1.0 if direction(self.measures[0]).better == "lower" else 1.0),
         }
 
     def _stability(self) -> list[dict[str, Any]]:
@@ -240,6 +261,10 @@ class TaskAnswer:
                 said[name] = {"text": model["responses"][i], "measures": measures, "finished": finished}
             shown.append({"id": ids[i], "said": said})
         return shown[: self.study.num_samples_shown]
+
+
+def _word(said: Statement, name: str) -> Gold:
+    return "open" if said.winner is None else "better" if said.winner == name else "worse"
 
 
 def _turned(interval: Interval) -> Interval:
@@ -277,24 +302,20 @@ def _course(course: Course) -> dict[str, Any]:
     }
 
 
-def _fit(courses: Sequence[Course]) -> dict[str, Any] | None:
-    """Of the gold measure's gain against the distance, all seeds together; None where there are too few points."""
+def _fit(courses: Sequence[Course], sign: float) -> dict[str, Any] | None:
+    """Of the gold measure's gain against the distance, all seeds together; None where there are too few points.
+
+    `sign` is -1 where less of the measure is better: the law is one of gains. a and b are of the measure as it is.
+    """
     d, gain = [], []
     for course in courses:
         first = course.points[0].gold if course.points else None
         for point in course.points[1:]:
             if point.gold is not None and first is not None and point.distance > 0:
                 d.append(point.distance)
-                gain.append(point.gold - first)
+                gain.append(sign * (point.gold - first))
     if len(set(d)) < 3:
         return None
     found = fit(d, gain, "rl", CONFIDENCE)
-    return {"a": found.a, "b": found.b, "peak": found.peak, "residual": found.residual, "max_d": found.max_d}
-
-
-def _reward_key(record: Record) -> str:
-    """What two methods must share for their rewards to be the same number: the `reward` sections of a configuration."""
-    settings = yaml.safe_load(record["config"])
-    whole = settings.get("reward", {})
-    own = [stage.get("reward", {}) for stage in settings.get("stages", [])]
-    return json.dumps([whole, own], sort_keys=True)
+    a, b = (None if value is None else sign * value for value in (found.a, found.b))
+    return {"a": a, "b": b, "peak": found.peak, "residual": found.residual, "max_d": found.max_d}
