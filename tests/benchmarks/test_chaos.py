@@ -8,6 +8,8 @@ import pytest
 from tests.experiments.test_runner import ENVIRONMENT, ROOT
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: it mounts a disk of its own")
 def test_runs_that_are_killed_damaged_and_starved_of_disk_lose_nothing():
     done = subprocess.run(

@@ -34,13 +34,13 @@ MEDIUM = Gemma3TextConfig(
     vocab_size=4096,
     hidden_size=128,
     intermediate_size=512,
-    num_hidden_layers=4,
+    num_hidden_layers=2,
     num_attention_heads=4,
     num_key_value_heads=1,
     head_dim=64,
     query_pre_attn_scalar=64,
     sliding_window=64,
-    layer_types=["sliding_attention", "full_attention"] * 2,
+    layer_types=["sliding_attention", "full_attention"],
 )
 
 
@@ -217,7 +217,8 @@ class TestForecast:
             (p.phase, p.num_bytes, p.by_kind) for p in watched(config, MEDIUM)
         ]
 
-    @pytest.mark.parametrize("method", ["grpo", pytest.param("ppo", marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("method", [pytest.param("grpo", marks=pytest.mark.ci), "ppo"])
     def test_more_rollouts_than_fill_two_microbatches_take_no_more(
         self, method: Literal["grpo", "ppo"], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -237,7 +238,11 @@ class TestForecast:
 
     def test_grows_with_the_budget(self) -> None:
         found = [
-            by_phase(memory.forecast(configuration(training={"max_tokens_per_microbatch": budget}), "cpu"))
+            by_phase(
+                memory.forecast(
+                    configuration(training={"max_tokens_per_microbatch": budget}), "cpu", (memory.run_stages,)
+                )
+            )
             for budget in (64, 128, 256)
         ]
         for phase in ("forward", "backward"):
@@ -370,6 +375,8 @@ def medium_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident memory is read from /proc")
 def test_against_resident_memory(medium_folder: Path) -> None:
     config = configuration(
@@ -382,6 +389,8 @@ def test_against_resident_memory(medium_folder: Path) -> None:
         assert abs(found[phase][2]) < 0.15, found
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_measured_run_that_fails_says_why() -> None:
     with pytest.raises(UserError, match="no bundled checkpoint 'nothing'"):
         measure(configuration(model={"checkpoint": "bundled:nothing"}))

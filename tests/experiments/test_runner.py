@@ -239,6 +239,8 @@ def test_a_staged_run_starts_its_second_stage_from_the_first_one_s_policy(staged
     assert {"eval/loss", "eval/accuracy", "eval/margin"} <= set(lines[-1])
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_staged_run_that_was_killed_between_its_stages_ends_in_the_same_bits(staged, tmp_path):
     require_same_after_kill(staged[0], tmp_path / "run", 6, STAGED)
 
@@ -317,6 +319,8 @@ def require_same_after_kill(unbroken, folder, update, config):
         assert content == expected[name], name
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_two_processes_end_in_the_weights_of_one(tmp_path):
     """SFT, then PPO. Also with unequal numbers of microbatches, and with a last batch that leaves a process one example
     fewer; groups of responses are kept whole, and a critic's weights are trained together too."""
@@ -365,6 +369,8 @@ def test_the_best_adapter_by_a_task_measure(tmp_path):
     assert (folder / "adapter_best" / "adapter_model.safetensors").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_debug_runs_a_few_batches_of_everything(tmp_path):
     output = run_elsewhere(tmp_path / "run", "--debug")
     updates = [line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines() if "loss/sft" in line]

@@ -183,6 +183,8 @@ def test_only_known_methods_can_be_asked_for(file):
         Plan(file, None, ["dpo"])
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_dry_run_tells_what_is_left(file, tmp_path, capsys):
     finish(cells(file, tmp_path)[3], 1.0)
     plan_study(file, out=tmp_path)
