@@ -11,7 +11,7 @@ from typing import Any
 
 from gemma_align.config.study import Study
 from gemma_align.errors import UserError
-from gemma_align.experiments.study.contest import Outcome, settled
+from gemma_align.experiments.study.contest import Outcome, require_better_ways, settled
 from gemma_align.experiments.study.record import Record
 from gemma_align.experiments.study.task_answer import TaskAnswer
 from gemma_align.experiments.study.values import interval_json, machine_of
@@ -29,6 +29,7 @@ def answer(study: Study, records: Mapping[str, Record], missing: Sequence[str]) 
     Raises:
         UserError: nothing is done yet, cells don't compare, or a measure isn't there.
     """
+    require_better_ways(study)
     if not records:
         raise UserError("no cell of this study is done yet: gemma-align study run FILE")
     parts: dict[str, TaskAnswer] = {}

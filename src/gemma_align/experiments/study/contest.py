@@ -44,6 +44,16 @@ class Outcome:
     why_not: str = ""
 
 
+def require_better_ways(study: Study) -> None:
+    """UserError where a study would decide by an unknown measure, or one of which neither more nor less is better."""
+    deciding = {f"measures: {task}: the first": measures[0] for task, measures in study.measures.items()}
+    deciding |= {f"claims: {claim.text!r}": claim.measure for claim in study.claims}
+    wanted = "wanted a measure of which more or less is better (docs/evaluation.md)"
+    for place, measure in deciding.items():
+        if measure != LEARNING and direction(measure).better is None:
+            raise UserError(f"{place}: {wanted}, given {measure!r}")
+
+
 def contestants_of(records: Sequence[Record]) -> list[tuple[str, Contestant, tuple[Record, ...]]]:
     """Everything that was evaluated on one task: (name, values, records) of the methods, of their best of n, and of the
     untuned models, each of which is there once."""

@@ -23,6 +23,7 @@ from gemma_align.experiments.interrupts import Interrupts
 from gemma_align.experiments.lock import FolderLock
 from gemma_align.experiments.run_paths import RunPaths
 from gemma_align.experiments.study.cells import Cell, cells_of, done, in_archive
+from gemma_align.experiments.study.contest import require_better_ways
 from gemma_align.experiments.study.pilot import pilot
 from gemma_align.experiments.study.record import read_archive
 from gemma_align.experiments.study.worker import Worker
@@ -57,6 +58,7 @@ class Plan:
     def __init__(self, file: Path, out: Path | None, only: Sequence[str] = ()) -> None:
         self.file = file
         self.study = load_study(file)
+        require_better_ways(self.study)
         self.folder = study_folder(file, out)
         self.only = only
         unknown = [name for name in only if name not in self.study.methods]

@@ -73,11 +73,6 @@ class TaskAnswer:
             found = [course for record in own if (course := course_of(record, self.measures[0])) is not None]
             if found and name in study.methods:
                 self.courses[name] = found
-        if direction(self.measures[0]).better is None:
-            raise UserError(f"measures: wanted one first that more or less of is better, given {self.measures[0]!r}")
-        for claim in study.claims:
-            if claim.measure != LEARNING and direction(claim.measure).better is None:
-                raise UserError(f"claims: {claim.text!r}: neither more nor less of {claim.measure!r} is better")
         for measure in self.measures:
             if all(measure not in contestant.results[0].measures for contestant in self.contestants):
                 known = ", ".join(self.contestants[0].results[0].measures)
