@@ -378,11 +378,6 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
             "dpo.label_smoothing: wanted 0, as the loss ipo has no labels to smooth, given 0.1",
         ),
         (
-            ["model.lora=null", "model.precision=bf16"],
-            "model.precision: wanted auto or fp32, as model.lora=null trains all weights and bf16 would round most of "
-            "each step off them, given 'bf16'",
-        ),
-        (
             ["reward.combine=shaped", "reward.alpha=0"],
             "reward.combine: wanted reward.alpha above 0, as it is about the encoder, or weighted, given 'shaped'",
         ),

@@ -365,8 +365,11 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_precision("auto", cpu) == torch.float32
     assert resolve_precision("auto", torch.device("mps")) == torch.float32
     assert resolve_precision("auto", cuda) == torch.bfloat16
-    assert resolve_precision(ModelConfig(lora=None).weights_precision, cuda) == torch.float32
-    assert resolve_precision(ModelConfig().weights_precision, cuda) == torch.bfloat16
+    assert resolve_precision(ModelConfig(lora=None).for_training().precision, cuda) == torch.float32
+    assert resolve_precision(ModelConfig().for_training().precision, cuda) == torch.bfloat16
+    with pytest.raises(ConfigError, match=r"model\.precision: wanted auto or fp32"):
+        ModelConfig(lora=None, precision="bf16").for_training()
+    assert resolve_precision(ModelConfig(lora=None).precision, cuda) == torch.bfloat16  # a base that is only evaluated
     assert resolve_precision("fp32", cuda) == torch.float32
     assert resolve_precision("bf16", cpu) == torch.bfloat16
     with pytest.raises(ConfigError, match="65504"):

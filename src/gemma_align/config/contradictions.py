@@ -109,12 +109,6 @@ def _methods(config: "Config") -> list[Contradiction]:
         if stage.method == "dpo" and own.dpo.loss == "ipo" and own.dpo.label_smoothing:
             message = f"wanted 0, as the loss ipo has no labels to smooth, given {own.dpo.label_smoothing:g}"
             found.append(Contradiction(("dpo.label_smoothing", "dpo.loss"), message))
-        if own.model.lora is None and own.model.precision == "bf16":
-            message = (
-                "wanted auto or fp32, as model.lora=null trains all weights and bf16 would round most of each step off "
-                "them, given 'bf16'"
-            )
-            found.append(Contradiction(("model.precision", "model.lora"), message))
         if stage.samples and own.model.lora is None and own.reward.asks_reference and own.rl.temperature != 1:
             message = (
                 "wanted 1, as at any other temperature reward.constraints.fluency reads the base model itself, "

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
+from gemma_align.errors import ConfigError
+
 DataFormat = Literal[
     "auto",
     "builtin",
@@ -97,11 +99,20 @@ class ModelConfig(Section):
     max_length: Annotated[int, Field(ge=8, le=32768)] = 1024
     """Tokens of prompt and response together; Gemma 3 270M was trained with at most 32,768."""
 
-    @property
-    def weights_precision(self) -> Literal["auto", "fp32", "bf16"]:
-        """`precision`, with `auto` decided where all weights are trained: most of a step would be rounded off a bf16
-        weight, which has 8 bits."""
-        return "fp32" if self.lora is None and self.precision == "auto" else self.precision
+    def for_training(self) -> "ModelConfig":
+        """With `precision: auto` decided where all weights are trained.
+
+        Raises:
+            ConfigError: they are to be trained in bf16, whose 8 bits most of a step would be rounded off of.
+        """
+        if self.lora is not None:
+            return self
+        if self.precision == "bf16":
+            raise ConfigError(
+                "model.precision: wanted auto or fp32, as model.lora=null trains all weights, and most of each step "
+                "would be rounded off of bf16 ones, given 'bf16'"
+            )
+        return self.model_copy(update={"precision": "fp32"})
 
 
 class DataConfig(Section):

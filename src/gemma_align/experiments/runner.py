@@ -105,7 +105,8 @@ def evaluate_policies(session: Session) -> list[Evaluation]:
     evaluations = [measured("tuned")]
     if settings.base:
         if not policy.has_adapter:  # all weights were trained: the start has to be loaded again
-            policy = Policy.load(session.config.model, device=str(policy.device), num_rows=settings.num_rows)
+            model = session.config.model.for_training()
+            policy = Policy.load(model, device=str(policy.device), num_rows=settings.num_rows)
         with policy.base() if policy.has_adapter else nullcontext():
             evaluations.append(measured("base"))
             if settings.few_shot:

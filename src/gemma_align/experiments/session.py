@@ -71,7 +71,7 @@ def start(config: Config, *, resume: bool, interrupts: Interrupts) -> Iterator[S
         if accelerator.num_processes > 1:
             device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
         policy = Policy.load(
-            config.model,
+            config.model.for_training(),
             device=device,
             num_rows=config.evaluation.num_rows,
         )

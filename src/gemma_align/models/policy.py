@@ -85,9 +85,7 @@ class Policy:
             ConfigError: LoRA is asked for on modules the model doesn't have.
         """
         place = resolve_device(device or config.device)
-        loaded = load_checkpoint(
-            config.checkpoint, device=place, dtype=resolve_precision(config.weights_precision, place)
-        )
+        loaded = load_checkpoint(config.checkpoint, device=place, dtype=resolve_precision(config.precision, place))
         model: nn.Module = loaded.model
         if config.lora is not None:
             model = add_lora(model, config)
@@ -111,7 +109,7 @@ class Policy:
             )
         config = load_config(paths.config).model
         place = resolve_device(device or config.device)
-        dtype = resolve_precision(config.weights_precision, place)
+        dtype = resolve_precision(config.precision, place)
         whole = config.lora is None and not base
         loaded = load_checkpoint(str(paths.adapter) if whole else config.checkpoint, device=place, dtype=dtype)
         model: nn.Module = loaded.model

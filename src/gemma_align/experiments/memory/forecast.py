@@ -94,7 +94,7 @@ def needed_on_card(peak: int, weights: int) -> int:
 
 def precision(config: Config, device: Device) -> torch.dtype:
     """As the run would choose on that device, taking for granted that a card has bf16."""
-    wanted = config.model.weights_precision
+    wanted = config.model.for_training().precision
     half = wanted == "bf16" or (wanted == "auto" and device == "cuda")
     return torch.bfloat16 if half else torch.float32
 

@@ -105,7 +105,7 @@ def main() -> None:
     config = Config.model_validate_json(sys.stdin.read())
     keep_heap_compact()
     meter = ResidentMemory()
-    policy = Policy.load(config.model, device="cpu", num_rows=config.evaluation.num_rows)
+    policy = Policy.load(config.model.for_training(), device="cpu", num_rows=config.evaluation.num_rows)
     policy.prompt_format = cast(PromptFormat, LongestPrompts(config.model.max_length))
     weights = list(policy.model.parameters())
     for weight in weights:

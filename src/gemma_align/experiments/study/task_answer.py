@@ -237,9 +237,9 @@ class TaskAnswer:
 
     def _stability(self) -> list[dict[str, Any]]:
         return [
-            {"method": r["method"], "seed": r["seed"], "verdicts": r["verdicts"], "updates": r["cost"]["updates"]}
+            {"method": r["method"], "seed": r["seed"], "verdicts": r["verdicts"], "updates": watched}
             for r in self.records
-            if any("rollout/tokens" in row for row in r["course"])
+            if (watched := sum("rollout/tokens" in row for row in r["course"]))
         ]
 
     def _responses(self) -> list[dict[str, Any]]:
