@@ -65,6 +65,11 @@ def flat_settings(config_yaml: str, *, into_lists: bool = False) -> dict[str, An
         raise ValueError(f"it is not YAML: {error}") from error
 
 
+def settings_of_stage(settings: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, Any]:
+    """`flat_settings` with a stage's own in their place, and its `method`; as `Config.for_stage` does for sections."""
+    return {**settings, **_flat(stage, "", False)}
+
+
 def _flat(value: Any, prefix: str, into_lists: bool) -> dict[str, Any]:
     if into_lists and isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         value = dict(enumerate(value))

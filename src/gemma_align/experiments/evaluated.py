@@ -11,7 +11,7 @@ import numpy as np
 from gemma_align.errors import RunDirError
 from gemma_align.evaluation.comparison import Result
 from gemma_align.evaluation.names import UNTUNED, is_best_of
-from gemma_align.experiments.config_diff import FREE, flat_settings
+from gemma_align.experiments.config_diff import FREE, flat_settings, settings_of_stage
 from gemma_align.experiments.run_paths import RunPaths
 
 NOT_OF_THE_METHOD = (*FREE, "seed", "evaluation", "debug")
@@ -208,11 +208,9 @@ def start_of(settings: Mapping[str, Any]) -> str | None:
         return None
     decides = {
         key: value
-        for key, value in settings.items()
+        for key, value in settings_of_stage(settings, first).items()
         if key.partition(".")[0] in ("task", "seed", "data", "model", "training")
     }
-    for section in ("data", "training"):
-        decides |= {f"{section}.{key}": value for key, value in (first.get(section) or {}).items()}
     for name in ("eval_every", "max_tokens_per_microbatch", "gradient_checkpointing"):  # change the rounding at most
         decides.pop(f"training.{name}", None)
     return json.dumps(decides, sort_keys=True)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
-import yaml
-
 from gemma_align.config import Stage
+from gemma_align.experiments.config_diff import flat_settings, settings_of_stage
 
 WINDOW = 10  # updates over which a learning curve is smoothed
 LAST = 10  # updates that tell how a run ended
@@ -183,20 +182,10 @@ def _point(row: Record, rolled: Sequence[Record], gold: str) -> Point:
 
 def _reward_key(record: Record) -> str:
     """What two methods must share for their rewards to be the same number: what their sampling stages are scored by."""
-    settings = yaml.safe_load(record["config"])
-    stages = [Stage.model_validate({"method": stage["method"]}) for stage in settings.get("stages", [])]
+    settings = flat_settings(record["config"])
     own = [
-        _merged(settings.get("reward", {}), given.get("reward") or {})
-        for given, stage in zip(settings.get("stages", []), stages, strict=True)
-        if stage.samples
+        {key: value for key, value in settings_of_stage(settings, stage).items() if key.startswith("reward.")}
+        for stage in settings["stages"]
+        if Stage.model_validate({"method": stage["method"]}).samples
     ]
     return json.dumps(own, sort_keys=True)
-
-
-def _merged(whole: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    both = {
-        name: _merged(whole[name], value)
-        for name, value in own.items()
-        if isinstance(value, Mapping) and isinstance(whole.get(name), Mapping)
-    }
-    return {**whole, **own, **both}
