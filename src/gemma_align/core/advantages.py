@@ -27,6 +27,14 @@ def overlong(lengths: Int[Tensor, "N"], longest: int, buffer: int) -> Float[Tens
     return -((lengths - (longest - buffer)) / buffer).clamp(0.0, 1.0)
 
 
+def differ(scores: Float[Tensor, "N"], group: Int[Tensor, "N"]) -> Bool[Tensor, "N"]:
+    """Of each response, whether the scores of its group aren't all equal; else the group says nothing."""
+    zero = _zeros(scores, group)
+    low = torch.full_like(zero, torch.inf).scatter_reduce(0, group, scores, "amin")
+    high = torch.full_like(zero, -torch.inf).scatter_reduce(0, group, scores, "amax")
+    return (high > low)[group]
+
+
 def group_relative(scores: Float[Tensor, "N"], group: Int[Tensor, "N"], scale: Scale = "group") -> Float[Tensor, "N"]:
     """Score less the mean of its group, divided by the group's standard deviation where `scale` is "group".
 
@@ -44,7 +52,7 @@ def group_relative(scores: Float[Tensor, "N"], group: Int[Tensor, "N"], scale: S
     if scale == "group":
         squares = torch.zeros_like(mean).index_add(0, group, centred.square())
         centred = centred / ((squares / (count - 1).clamp(min=1)).sqrt() + STD_EPS)[group]
-    return torch.where(_differ(scores, group, mean), centred, 0.0)
+    return torch.where(differ(scores, group), centred, 0.0)
 
 
 def leave_one_out(scores: Float[Tensor, "N"], group: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
@@ -54,7 +62,7 @@ def leave_one_out(scores: Float[Tensor, "N"], group: Int[Tensor, "N"]) -> Float[
     """
     count, mean = _means(scores, group)
     centred = (scores - mean[group]) * (count / (count - 1).clamp(min=1))[group]
-    return torch.where(_differ(scores, group, mean), centred, 0.0)
+    return torch.where(differ(scores, group), centred, 0.0)
 
 
 def token_rewards(
@@ -130,16 +138,13 @@ def explained_variance(
     return 1.0 - left / spread if spread > 1e-12 else 0.0
 
 
-def _differ(scores: Float[Tensor, "N"], group: Int[Tensor, "N"], mean: Float[Tensor, "P"]) -> Bool[Tensor, "N"]:
-    """Of each response, whether the scores of its group aren't all equal; `mean` says how many groups there are."""
-    low = torch.full_like(mean, torch.inf).scatter_reduce(0, group, scores, "amin")
-    high = torch.full_like(mean, -torch.inf).scatter_reduce(0, group, scores, "amax")
-    return (high > low)[group]
-
-
 def _means(scores: Float[Tensor, "N"], group: Int[Tensor, "N"]) -> tuple[Float[Tensor, "P"], Float[Tensor, "P"]]:
     """Responses and mean score of each group."""
-    num_groups = int(group.max()) + 1 if len(group) else 0
-    zero = scores.new_zeros(num_groups)
+    zero = _zeros(scores, group)
     count = zero.index_add(0, group, torch.ones_like(scores))
     return count, zero.index_add(0, group, scores) / count.clamp(min=1)
+
+
+def _zeros(scores: Float[Tensor, "N"], group: Int[Tensor, "N"]) -> Float[Tensor, "P"]:
+    """One of each group."""
+    return scores.new_zeros(int(group.max()) + 1 if len(group) else 0)

@@ -93,7 +93,7 @@ def clipped_value_loss(
 def clipped_values(
     values: Float[Tensor, "N T"], old_values: Float[Tensor, "N T"], returns: Float[Tensor, "N T"], eps: float | None
 ) -> Bool[Tensor, "N T"]:
-    """Where `clipped_value_loss` has no gradient: the value has left its range and is nearer the return than its end."""
+    """Where `clipped_value_loss` has no gradient: the value left its range and is nearer the return than its end is."""
     if eps is None:
         return torch.zeros_like(values, dtype=torch.bool)
     away = values - old_values

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemma_align.config import RLConfig
-from gemma_align.core.advantages import Total, overlong
+from gemma_align.core.advantages import Total, differ, overlong
 from gemma_align.core.kl import kl_estimate, log_ratio
 from gemma_align.data.splits import hashed
 from gemma_align.models.reference import Reference
@@ -244,9 +244,8 @@ def spread_and_correlation(
 
 def _groups(total: Float[Tensor, "N"], responses: Responses) -> tuple[Float[Tensor, "N"], Bool[Tensor, "N"]]:
     """Of each response's group: the standard deviation of its scores, and whether they are all equal."""
-    spread, dead = torch.zeros_like(total), torch.zeros(len(total), dtype=torch.bool)
+    spread = torch.zeros_like(total)
     for p in range(len(responses.prompt_ids)):
         own = responses.prompt_of == p
         spread[own] = total[own].std(correction=0)
-        dead[own] = bool((total[own] == total[own][:1]).all())
-    return spread, dead
+    return spread, ~differ(total, responses.prompt_of)
