@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "own_task.md"
 SMALL = [
@@ -22,6 +24,8 @@ SMALL = [
 TERM = "reward/term/tickets:names_product"
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_guide_runs_as_it_stands(tmp_path):
     blocks = dict(re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE.read_text(), flags=re.S))
     assert set(blocks) == {"tickets.py", "tickets.yml"}

@@ -56,7 +56,8 @@ def test_gradcheck(narrow_slices, train_head, entropy):
         logp, ent = token_logprobs(h, w, targets, temperature=1.3, entropy=entropy)
         return (logp, ent) if entropy == "grad" else logp
 
-    assert torch.autograd.gradcheck(outputs, (hidden, head), atol=1e-6)
+    # the head's 520 numbers are checked along random directions
+    assert torch.autograd.gradcheck(outputs, (hidden, head), atol=1e-6, fast_mode=train_head)
 
 
 def test_value_only_equals_value_with_gradient(narrow_slices):
