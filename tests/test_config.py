@@ -402,6 +402,11 @@ def test_an_override_that_can_not_be_used(write: Write, override: str, message: 
             "stages.0.rl: wanted settings that a stage of sft reads, given the section `rl`",
         ),
         (
+            ["checkpoint.measure=reward_total"],
+            "checkpoint.measure: wanted loss or a measure of the task, as a stage of sft samples no responses that "
+            "have another, given 'reward_total'",
+        ),
+        (
             ["stages.0.method=grpo", "rl.overlong_buffer=49"],
             "rl.overlong_buffer: wanted at most rl.max_response_tokens=48, which it is a part of, given 49",
         ),

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 OF_ONE_METHOD = ("dpo", "grpo", "ppo")  # sections that are called as the method that reads them
 OF_SAMPLING = ("rl", "reward")
+OF_RESPONSES = ("reward_", "policy_", "rollout_")  # how measures begin that only a stage which samples has
 _TASK_OF_FORMAT = {
     "mts_dialog": "clinical",
     "hh_rlhf": "safety",
@@ -123,6 +124,12 @@ def _methods(config: "Config") -> list[Contradiction]:
         if stage.method in ("grpo", "rejection") and own.rl.group_size == 1:
             message = f"wanted at least 2 for {stage.method}, which holds responses against each other, given 1"
             found.append(Contradiction(("rl.group_size",), message))
+        if not stage.samples and config.checkpoint.measure.startswith(OF_RESPONSES):
+            message = (
+                f"wanted loss or a measure of the task, as a stage of {stage.method} samples no responses that have "
+                f"another, given {config.checkpoint.measure!r}"
+            )
+            found.append(Contradiction(("checkpoint.measure",), message))
     rewinds = any(watch.action == "rewind" for watch in config.monitor.watches())
     if rewinds and not config.checkpoint.every and any(stage.samples for stage in config.stages):
         message = "wanted above 0, as a watch of `monitor` goes back to checkpoints (action: rewind), given 0"
