@@ -226,7 +226,7 @@ def test_methods_of_one_seed_are_told_apart_as_models_only():
 def test_a_claim_whose_cells_are_not_done_is_not_settled():
     made = {name: r for name, r in records().items() if r["method"] != "grpo"}
     words = [claim["words"] for claim in answer(study(), made, [])["claims"]]
-    assert words == ["not settled: its cells aren't done"] * 2
+    assert words == ["not settled: no cell of grpo is in here"] * 2
 
 
 def test_claims_that_are_not_settled_yet_count_in_the_correction():

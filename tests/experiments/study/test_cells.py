@@ -80,6 +80,17 @@ def test_a_folder_is_found_again_until_its_own_settings_change(file):
     assert changed["sft", 3, None] != after["sft", 3, None]
 
 
+def test_what_a_cell_failed_with_is_told_in_short(file, tmp_path):
+    cell = cells(file, tmp_path)[0]
+    assert cell.failure == ""
+    cell.folder.mkdir(parents=True)
+    (cell.folder / "status.json").write_text(json.dumps({"state": "failed", "message": "OSError:\n" + "no room " * 50}))
+    assert cell.failure.startswith("OSError: no room no room")
+    assert len(cell.failure) <= 200
+    (cell.folder / "status.json").write_text(json.dumps({"state": "interrupted", "message": "a signal"}))
+    assert cell.failure == ""
+
+
 def test_a_cell_that_is_to_be_evaluated_otherwise_keeps_its_folder_and_is_not_done(file, tmp_path):
     def sft():
         return next(c for c in cells(file, tmp_path) if (c.method, c.seed) == ("sft", 3))

@@ -7,6 +7,7 @@ be evaluated otherwise is not trained again.
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -72,6 +73,13 @@ class Cell:
             return same_settings(self, paths.config.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False  # the run itself says what is wrong
+
+    @property
+    def failure(self) -> str:
+        """The beginning of what it failed with when it was tried last; empty where it didn't, or left no folder."""
+        status = RunPaths(self.results).read_status()
+        message = str(status.get("message", "")) if status.get("state") == "failed" else ""
+        return textwrap.shorten(message, width=200, placeholder=" …")
 
     @property
     def arguments(self) -> list[str]:

@@ -114,8 +114,10 @@ def settled(
             spec = [study.methods[name] for name in (claim.better, claim.than)]
             if any(s.tasks is not None and task not in s.tasks for s in spec):
                 continue
-            if claim.better not in by_name or claim.than not in by_name:
-                outcomes.append(Outcome(claim, task, None, False, None, None, "its cells aren't done"))
+            absent = [name for name in (claim.better, claim.than) if name not in by_name]
+            if absent:
+                why_not = f"no cell of {' or '.join(absent)} is in here"
+                outcomes.append(Outcome(claim, task, None, False, None, None, why_not))
             elif claim.measure == LEARNING:
                 outcomes.append(_of_learning(claim, task, courses.get(task, {})))
             else:

@@ -96,5 +96,5 @@ def _records(plan: Plan, *, candidates: bool) -> tuple[dict[str, Any], list[str]
         elif plan.done(cell):
             records[cell.folder.name] = plan.kept[cell.folder.name]
         else:
-            missing.append(cell.name)
+            missing.append(cell.name + (f" (failed: {cell.failure})" if cell.failure else ""))
     return records, missing + [f"all of {name}" for name in plan.waiting]
