@@ -28,6 +28,7 @@ from gemma_align.experiments.study.contest import (
     statement,
     value_of,
 )
+from gemma_align.experiments.study.fired import fired
 from gemma_align.experiments.study.learning import (
     LAST,
     Course,
@@ -42,6 +43,7 @@ from gemma_align.experiments.study.learning import (
 from gemma_align.experiments.study.record import Record
 from gemma_align.experiments.study.values import interval_json, machine_of
 from gemma_align.experiments.study.words import cost_words, hacking_words, recommendation
+from gemma_align.rewards.constraints import CONSTRAINTS
 
 CONFIDENCE = 0.95
 Gold = Literal["better", "worse", "open", "unknown"]
@@ -104,6 +106,7 @@ class TaskAnswer:
                 *hacking_words(hacking, primary),
                 *cost_words(costs),
             ],
+            "constraints": list(CONSTRAINTS),
             "responses": self._responses(),
         }
 
@@ -246,16 +249,23 @@ class TaskAnswer:
         """Of the first seed of each method, to a fixed part of the examples."""
         firsts = [(name, own[0]["models"], own[0]["main"], own[0]) for name, _, own in self.named]
         ids = firsts[0][1][firsts[0][2]]["ids"]
-        shown = []
-        for i in range(0, len(ids), max(1, len(ids) // self.study.num_samples_shown)):
-            said = {}
-            for name, models, main, _ in firsts:
-                model = models[name.partition(", ")[2] or main]
-                measures = {m: model["columns"][m][i] for m in self.measures if m in model["columns"]}
-                finished = model["columns"].get("finished", [None] * len(ids))[i]
-                said[name] = {"text": model["responses"][i], "measures": measures, "finished": finished}
-            shown.append({"id": ids[i], "said": said})
-        return shown[: self.study.num_samples_shown]
+        rows = range(0, len(ids), max(1, len(ids) // self.study.num_samples_shown))[: self.study.num_samples_shown]
+        said: dict[str, list[dict[str, Any]]] = {}
+        for name, models, main, record in firsts:
+            model = models[name.partition(", ")[2] or main]
+            texts = [model["responses"][i] for i in rows]
+            finished = [model["columns"].get("finished", [None] * len(ids))[i] for i in rows]
+            found = fired(self.task, record["config"], texts, [ended != 0 for ended in finished])
+            said[name] = [
+                {
+                    "text": text,
+                    "measures": {m: model["columns"][m][i] for m in self.measures if m in model["columns"]},
+                    "finished": ended,
+                    "fired": why,
+                }
+                for i, text, ended, why in zip(rows, texts, finished, found, strict=True)
+            ]
+        return [{"id": ids[i], "said": {name: own[n] for name, own in said.items()}} for n, i in enumerate(rows)]
 
 
 def _word(said: Statement, name: str) -> Gold:

@@ -110,13 +110,14 @@
 
   function responses(id) {
     const value = (name) => document.querySelector(`[data-filter=${name}][data-task="${id}"]`);
-    const text = value("text").value.toLowerCase(), method = value("method").value, unfinished = value("unfinished").checked;
+    const text = value("text").value.toLowerCase(), method = value("method").value, unfinished = value("unfinished").checked, constraint = value("fired").value;
     const box = document.querySelector(`[data-responses][data-task="${id}"]`);
     box.replaceChildren();
     let count = 0;
     for (const example of answer.tasks[id].responses) {
       const said = Object.entries(example.said).filter(([name, r]) =>
-        (!method || name === method) && (!text || r.text.toLowerCase().includes(text)) && (!unfinished || r.finished === 0));
+        (!method || name === method) && (!text || r.text.toLowerCase().includes(text)) && (!unfinished || r.finished === 0)
+        && (!constraint || (constraint === "any" ? Object.keys(r.fired).length : constraint in r.fired)));
       if (!said.length) continue;
       count += said.length;
       const article = document.createElement("article"), list = document.createElement("dl"), title = document.createElement("p");
@@ -126,7 +127,7 @@
         dt.textContent = name;
         dd.textContent = r.text || "(nothing)";
         const numbers = Object.entries(r.measures).filter(([, v]) => known(v)).map(([m, v]) => `${m} ${v.toFixed(2)}`);
-        small.textContent = numbers.concat(r.finished === 0 ? ["unfinished"] : []).join(", ");
+        small.textContent = numbers.concat(r.finished === 0 ? ["unfinished"] : [], Object.entries(r.fired).map(([c, why]) => `${c}: ${why}`)).join(", ");
         item.append(dt, dd, small);
         list.append(item);
       }
