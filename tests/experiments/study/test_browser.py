@@ -17,7 +17,8 @@ from gemma_align.experiments.study.page import study_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 INSTALL = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom", "--virtual-time-budget=20000")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+FLAGS += ("--dump-dom", "--virtual-time-budget=20000")
 FLAGS += ("--enable-logging=stderr", "--v=0")  # what the page complains of
 
 # What a person would do, and what is there afterwards, written where the test can read it
