@@ -56,3 +56,15 @@ def test_distance_and_gain_are_held_against_the_start():
 def test_verdicts(kl, gain, gold, kind):
     found = learned([0.0] * 20, kl=kl, proxy=(0.0, gain))
     assert judge([found, found], gold) == kind
+
+
+def test_every_part_of_the_reward_is_shown_the_total_first_and_nothing_that_is_none():
+    rows = course([0.0] * 12)
+    for row in rows:
+        if "rollout/tokens" in row:
+            row |= {"reward/term/own:short": 0.5, "reward/capped": 0.0, "reward/std_in_group": 0.1, "value/loss": 1.0}
+    found = course_of(record("grpo", course=rows), "rougeL").columns
+    assert next(iter(found)) == "reward/total"
+    assert found["reward/term/own:short"] == (0.5,) * 12
+    assert {"reward/capped", "policy/kl", "rollout/tokens"} <= set(found)
+    assert not {"reward/std", "reward/std_in_group", "value/loss"} & set(found)

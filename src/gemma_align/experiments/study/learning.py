@@ -78,19 +78,8 @@ class Course:
         return self.final_kl >= MOVED_NATS or self.gain >= MOVED_DEVIATIONS
 
 
-SHOWN = (
-    "reward/total",
-    "reward/encoder",
-    "reward/programmatic",
-    "reward/violation",
-    "reward/toxicity",
-    "reward/repetition",
-    "reward/length",
-    "policy/kl",
-    "policy/entropy",
-    "rollout/tokens",
-    "rollout/unfinished",
-)
+SHOWN = ("policy/kl", "policy/entropy", "rollout/tokens", "rollout/unfinished")  # and every part of the reward
+NO_PARTS = ("reward/std", "reward/std_in_group", "reward/length_correlation")
 
 
 def course_of(record: Record, gold: str) -> Course | None:
@@ -101,11 +90,16 @@ def course_of(record: Record, gold: str) -> Course | None:
     tokens = tuple(accumulate(row["rollout/all_tokens"] for row in rolled))
     stages = {row["stage"] for row in rolled}
     told = [row for row in record["course"] if row["stage"] in stages and "eval/reward_total" in row]
+    parts = [name for name in rolled[-1] if name.startswith("reward/") and name not in ("reward/total", *NO_PARTS)]
     spread = statistics.fmean(row.get("reward/std") or 0.0 for row in rolled[:WINDOW])
     return Course(
         steps=tuple(row["step"] for row in rolled),
         tokens=tokens,
-        columns={name: tuple(row.get(name) for row in rolled) for name in SHOWN if name in rolled[-1]},
+        columns={
+            name: tuple(row.get(name) for row in rolled)
+            for name in ("reward/total", *parts, *SHOWN)
+            if name in rolled[-1]
+        },
         points=tuple(_point(row, rolled, gold) for row in told),
         spread=spread or 1.0,
         reward_key=_reward_key(record),

@@ -159,7 +159,8 @@ class TaskAnswer:
 
     def _cost(self, own: Sequence[Record]) -> dict[str, Any]:
         return {name: statistics.fmean(record["cost"][name] for record in own) for name in COSTS} | {
-            "machine": "; ".join(dict.fromkeys(machine_of(r["environment"]) for r in own))
+            "seconds_each": [record["cost"]["seconds"] for record in own],
+            "machine": "; ".join(dict.fromkeys(machine_of(r["environment"]) for r in own)),
         }
 
     def _budget(self, costs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
